@@ -1,0 +1,65 @@
+"""The command `surefoot`: one verb each, and a verb's module is imported only when that verb runs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import tyro
+
+from . import __version__
+from .models.errors import SurefootError
+
+VERBS = {
+    "train": "learn a policy in simulation",
+    "evaluate": "measure a policy in simulation",
+    "export": "turn a training run into one ONNX file",
+    "emulate": "run an emulated robot behind pseudo-terminals",
+    "deploy": "run a policy on a robot",
+    "replay": "compare a logged run with its policy, or with the simulation",
+    "log": "look into a log",
+}
+
+USAGE = "\n".join(
+    [
+        "usage: surefoot VERB [OPTIONS]     (surefoot VERB --help says more)",
+        "",
+        *(f"  {verb:10} {meaning}" for verb, meaning in VERBS.items()),
+    ]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb. Exit status: 0 done, 1 ended in a fault, 2 could not be done as asked."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words in (["--version"], ["-V"]):
+        print(f"surefoot {__version__}")
+        return 0
+    if not words or words[0] in ("--help", "-h"):
+        print(USAGE)
+        return 0 if words else 2
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        print(f"surefoot: found '{verb}', allowed is one of {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        module = importlib.import_module(f".cli.{verb}", __package__)
+        return module.run(tyro.cli(module.Arguments, prog=f"surefoot {verb}", args=rest))
+    except SurefootError as error:
+        print(f"surefoot {verb}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        extra = {"torch": "train", "onnx": "train", "tensorboard": "train", "pybullet": "sim2sim"}
+        package = (error.name or "").split(".")[0]
+        if package == "surefoot":
+            raise
+        wanted = extra.get(package, "sim")
+        print(
+            f"surefoot {verb}: needs the package '{package}': pip install 'surefoot[{wanted}]'",
+            file=sys.stderr,
+        )
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

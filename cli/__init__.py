@@ -1,0 +1,1 @@
+"""The verbs of the command `surefoot`, one thin file each."""

@@ -1,0 +1,1 @@
+"""Learning: policies, PPO and the parts that the rest of the policy-gradient family shares."""

@@ -1,0 +1,1 @@
+"""The road to the robot: export, ONNX controller, safety, real-time loop, log, replay."""

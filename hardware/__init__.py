@@ -1,0 +1,1 @@
+"""Wires: serial ports, motor and IMU protocols, the robot behind them, the emulated devices."""

@@ -1,0 +1,1 @@
+"""The quadruped: robot.toml, its MJCF and its trained policies."""

@@ -1,0 +1,375 @@
+"""The robot's description: robot.toml as frozen dataclasses, read by simulation and hardware alike.
+
+SI units and radians throughout. A bad file is refused with the key, the value found and what is
+allowed. The MJCF beside robot.toml holds the body only; everything else comes from here.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+
+from .errors import RobotFileError
+
+MODELS = Path(__file__).parent
+FORMAT = 1
+PROTOCOLS = ("dynamixel", "witmotion")
+
+
+@dataclass(frozen=True)
+class Bus:
+    """A serial line and what is spoken on it."""
+
+    name: str
+    protocol: str  # one of PROTOCOLS
+    baud_rate: int  # [baud]
+    port: str  # default device, such as /dev/ttyUSB0
+
+
+@dataclass(frozen=True)
+class MotorModel:
+    """A kind of motor, at its nominal voltage, seen at its output shaft."""
+
+    name: str
+    model_number: int  # what the device reports
+    nominal_voltage: float  # [V]
+    stall_torque: float  # [N·m]
+    stall_current: float  # [A]
+    no_load_speed: float  # [rad/s]
+    stiffness_per_gain: float  # [N·m/rad] per unit of the device's position P gain, mode 5
+    damping_per_gain: float  # [N·m·s/rad] per unit of the device's position D gain, mode 5
+
+    @property
+    def torque_per_ampere(self) -> float:
+        """Torque constant at the output shaft [N·m/A]."""
+        return self.stall_torque / self.stall_current
+
+
+@dataclass(frozen=True)
+class Motor:
+    """The motor of one joint: joint angle = sign · (shaft angle − zero) / gear."""
+
+    bus: str
+    model: str
+    id: int
+    sign: int  # +1 or −1
+    zero: float  # shaft angle at joint angle 0 [rad]
+    gear: float  # shaft turns a joint turn, beyond the motor's own gearbox
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One actuated hinge."""
+
+    name: str
+    default: float  # standing pose, where an action of 0 points [rad]
+    rest: float  # lying pose, in which the robot is switched on and off [rad]
+    lower: float  # soft limit [rad]
+    upper: float  # soft limit [rad]
+    torque_limit: float  # [N·m]
+    velocity_limit: float  # [rad/s]
+    rate_limit: float  # of the joint target [rad/s]
+    kp: float  # stiffness [N·m/rad]
+    kd: float  # damping [N·m·s/rad]
+    armature: float  # rotor inertia seen at the joint [kg·m²]
+    friction: float  # dry friction [N·m]
+    motor: Motor
+
+
+@dataclass(frozen=True)
+class Imu:
+    """The inertial sensor in the base, at the MJCF's site `imu`."""
+
+    bus: str
+    rotation: tuple[float, float, float, float]  # sensor frame to base frame, w x y z
+    rate: float  # [Hz]
+
+
+@dataclass(frozen=True)
+class Safety:
+    """What the safety monitor holds the robot to."""
+
+    tilt_limit: float  # angle between the base's z axis and up [rad]
+    start_tolerance: float  # distance from the rest pose at which a start is refused [rad]
+    stand_time: float  # duration of standing up and of lying down [s]
+    hold_after: float  # sample age from which the last target is held [s]
+    damp_after: float  # sample age from which the robot is damped and the run ends [s]
+    missed_deadlines: int  # in a row, from which the run ends
+    damping: float  # joint damping while damped [N·m·s/rad]
+    damp_time: float  # damped for so long before torque goes off [s]
+    watchdog: float  # the devices stop by themselves after so long without a word [s]
+    joint_jump: float  # change of a joint angle in a tick that no robot makes [rad]
+    frozen_after: float  # identical IMU samples for so long are a fault [s]
+    min_voltage: float  # [V]
+    max_temperature: float  # [°C]
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A robot: buses, joints in order, IMU, control rate and safety figures."""
+
+    name: str
+    directory: Path
+    model: str  # MJCF file in `directory`
+    control_period: float  # [s]
+    assumed: tuple[str, ...]  # keys whose values nobody has measured yet
+    buses: Mapping[str, Bus]
+    motor_models: Mapping[str, MotorModel]
+    imu: Imu
+    joints: tuple[Joint, ...]
+    safety: Safety
+
+    @property
+    def mjcf(self) -> Path:
+        """The MJCF file of the body."""
+        return self.directory / self.model
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return tuple(joint.name for joint in self.joints)
+
+    @cached_property
+    def default_pose(self) -> np.ndarray:
+        """Standing pose [rad]. Shape (n,)."""
+        return self._column("default")
+
+    @cached_property
+    def rest_pose(self) -> np.ndarray:
+        """Lying pose [rad]. Shape (n,)."""
+        return self._column("rest")
+
+    @cached_property
+    def lower(self) -> np.ndarray:
+        """Lower soft limits [rad]. Shape (n,)."""
+        return self._column("lower")
+
+    @cached_property
+    def upper(self) -> np.ndarray:
+        """Upper soft limits [rad]. Shape (n,)."""
+        return self._column("upper")
+
+    @cached_property
+    def torque_limit(self) -> np.ndarray:
+        """Torque limits [N·m]. Shape (n,)."""
+        return self._column("torque_limit")
+
+    @cached_property
+    def velocity_limit(self) -> np.ndarray:
+        """Velocity limits [rad/s]. Shape (n,)."""
+        return self._column("velocity_limit")
+
+    @cached_property
+    def rate_limit(self) -> np.ndarray:
+        """Limits of the joint target's rate [rad/s]. Shape (n,)."""
+        return self._column("rate_limit")
+
+    @cached_property
+    def kp(self) -> np.ndarray:
+        """Stiffnesses [N·m/rad]. Shape (n,)."""
+        return self._column("kp")
+
+    @cached_property
+    def kd(self) -> np.ndarray:
+        """Dampings [N·m·s/rad]. Shape (n,)."""
+        return self._column("kd")
+
+    def _column(self, key: str) -> np.ndarray:
+        column = np.array([getattr(joint, key) for joint in self.joints], dtype=np.float64)
+        column.flags.writeable = False
+        return column
+
+
+def available_robots() -> list[str]:
+    """Names of the robots that Surefoot ships."""
+    return sorted(path.parent.name for path in MODELS.glob("*/robot.toml"))
+
+
+def load_robot(name_or_path: str | Path) -> Robot:
+    """Read a robot by its shipped name (`quadruped`) or by the path of its robot.toml or folder.
+
+    Raises:
+        RobotFileError: the file is missing, is not TOML, or describes no possible robot.
+    """
+    path = Path(name_or_path)
+    if not path.exists():
+        path = MODELS / name_or_path
+    if path.is_dir():
+        path = path / "robot.toml"
+    if not path.is_file():
+        raise RobotFileError(
+            f"there is no robot '{name_or_path}': give one of {', '.join(available_robots())}, "
+            "or the path of a robot.toml"
+        )
+    return parse_robot(path.read_text(), path.parent, source=str(path))
+
+
+def parse_robot(text: str, directory: Path, source: str = "robot.toml") -> Robot:
+    """Build a robot from the text of a robot.toml; `directory` is where its MJCF lies.
+
+    Raises:
+        RobotFileError: with the source, the key, the value found and what is allowed.
+    """
+    try:
+        table = tomllib.loads(text)
+        return _robot(table, directory)
+    except tomllib.TOMLDecodeError as error:
+        raise RobotFileError(f"{source}: not TOML: {error}") from None
+    except RobotFileError as error:
+        raise RobotFileError(f"{source}: {error}") from None
+
+
+# --- from tables to dataclasses ---------------------------------------------------------------
+
+_TOP = {
+    "format": int,
+    "name": str,
+    "model": str,
+    "control_period": float,
+    "assumed": list,
+    "bus": dict,
+    "motor": dict,
+    "imu": dict,
+    "joint_defaults": dict,
+    "joint": list,
+    "safety": dict,
+}
+
+T = TypeVar("T")
+
+
+def _robot(table: dict[str, Any], directory: Path) -> Robot:
+    optional = {"assumed": [], "joint_defaults": {}}
+    top = _typed({**optional, **table}, _TOP, "")
+    _require(top["format"] == FORMAT, "format", top["format"], f"{FORMAT}")
+    joint_defaults = top["joint_defaults"]
+    joints = []
+    for index, entry in enumerate(top["joint"]):
+        _require(isinstance(entry, dict), f"joint[{index}]", entry, "a table")
+        where = f"joint[{index}] '{entry.get('name', '?')}'"
+        merged = {**joint_defaults, **entry}
+        motor_defaults = joint_defaults.get("motor", {})
+        merged["motor"] = {**motor_defaults, **entry.get("motor", {})}
+        motor = _build(Motor, merged["motor"], f"{where}.motor")
+        joints.append(_build(Joint, {**merged, "motor": motor}, where))
+    robot = Robot(
+        name=top["name"],
+        directory=directory,
+        model=top["model"],
+        control_period=top["control_period"],
+        assumed=tuple(top["assumed"]),
+        buses={k: _build(Bus, {"name": k, **v}, f"bus.{k}") for k, v in top["bus"].items()},
+        motor_models={
+            k: _build(MotorModel, {"name": k, **v}, f"motor.{k}") for k, v in top["motor"].items()
+        },
+        imu=_build(Imu, top["imu"], "imu"),
+        joints=tuple(joints),
+        safety=_build(Safety, top["safety"], "safety"),
+    )
+    _check(robot)
+    return robot
+
+
+def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    hints = get_type_hints(cls)
+    kinds = {f.name: hints[f.name] for f in fields(cls) if f.default is MISSING}  # type: ignore[arg-type]
+    return cls(**_typed(table, kinds, f"{where}."))
+
+
+def _typed(table: Mapping[str, Any], kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`table` with exactly the keys of `kinds`, each of its kind; finite floats."""
+    for key in table:
+        _require(key in kinds, f"{where}{key}", "an unknown key", f"one of {', '.join(kinds)}")
+    for key in kinds:
+        _require(key in table, f"{where}{key}", "nothing", "a value: it is missing")
+    return {key: _value(table[key], kind, f"{where}{key}") for key, kind in kinds.items()}
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float:
+        _require(number and math.isfinite(value), where, value, "a finite number")
+        return float(value)
+    if kind is int:
+        _require(number and isinstance(value, int), where, value, "a whole number")
+        return value
+    if getattr(kind, "__origin__", None) is tuple:
+        size = len(kind.__args__)
+        good = isinstance(value, list) and len(value) == size
+        _require(good, where, value, f"{size} numbers")
+        return tuple(_value(x, float, where) for x in value)
+    _require(isinstance(value, kind), where, value, f"a {kind.__name__}")
+    return value
+
+
+def _require(condition: bool, where: str, found: Any, allowed: str) -> None:
+    if not condition:
+        raise RobotFileError(f"{where}: found {found!r}, allowed is {allowed}")
+
+
+def _check(robot: Robot) -> None:
+    """What the types alone cannot say."""
+    _require(robot.control_period > 0, "control_period", robot.control_period, "> 0")
+    _require(robot.mjcf.is_file(), "model", robot.model, f"an MJCF file in {robot.directory}")
+    for bus in robot.buses.values():
+        where = f"bus.{bus.name}"
+        _require(bus.protocol in PROTOCOLS, f"{where}.protocol", bus.protocol, _one_of(PROTOCOLS))
+        _require(bus.baud_rate > 0, f"{where}.baud_rate", bus.baud_rate, "> 0")
+    for model in robot.motor_models.values():
+        _positive(model, f"motor.{model.name}")
+    _require(bool(robot.joints), "joint", [], "at least one [[joint]]")
+    _require(robot.imu.bus in robot.buses, "imu.bus", robot.imu.bus, _one_of(robot.buses))
+    norm = math.hypot(*robot.imu.rotation)
+    _require(abs(norm - 1) < 1e-6, "imu.rotation", robot.imu.rotation, "a unit quaternion w x y z")
+    _require(robot.imu.rate > 0, "imu.rate", robot.imu.rate, "> 0")
+    _positive(robot.safety, "safety")
+    names: set[str] = set()
+    ids: set[tuple[str, int]] = set()
+    for index, joint in enumerate(robot.joints):
+        _check_joint(robot, joint, f"joint[{index}] '{joint.name}'", names, ids)
+        names.add(joint.name)
+        ids.add((joint.motor.bus, joint.motor.id))
+
+
+def _check_joint(
+    robot: Robot, joint: Joint, where: str, names: set[str], ids: set[tuple[str, int]]
+) -> None:
+    motor = joint.motor
+    _require(joint.name not in names, f"{where}.name", joint.name, "a name that no joint has yet")
+    _require(joint.lower < joint.upper, f"{where}.lower", joint.lower, f"< upper = {joint.upper}")
+    for key in ("default", "rest"):
+        angle = getattr(joint, key)
+        inside = joint.lower <= angle <= joint.upper
+        _require(inside, f"{where}.{key}", angle, f"in [{joint.lower}, {joint.upper}]")
+    for key in ("torque_limit", "velocity_limit", "rate_limit", "kp"):
+        _require(getattr(joint, key) > 0, f"{where}.{key}", getattr(joint, key), "> 0")
+    for key in ("kd", "armature", "friction"):
+        _require(getattr(joint, key) >= 0, f"{where}.{key}", getattr(joint, key), ">= 0")
+    _require(motor.bus in robot.buses, f"{where}.motor.bus", motor.bus, _one_of(robot.buses))
+    models = robot.motor_models
+    _require(motor.model in models, f"{where}.motor.model", motor.model, _one_of(models))
+    stall = models[motor.model].stall_torque * motor.gear
+    limit = joint.torque_limit
+    _require(limit <= stall, f"{where}.torque_limit", limit, f"<= {stall}, the motor's stall torque")
+    _require(motor.sign in (-1, 1), f"{where}.motor.sign", motor.sign, "1 or -1")
+    _require(motor.gear > 0, f"{where}.motor.gear", motor.gear, "> 0")
+    _require(0 <= motor.id <= 252, f"{where}.motor.id", motor.id, "0 to 252")
+    free = (motor.bus, motor.id) not in ids
+    _require(free, f"{where}.motor.id", motor.id, f"an id that is free on bus '{motor.bus}'")
+
+
+def _positive(part: Any, where: str) -> None:
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, int | float):
+            _require(value > 0, f"{where}.{field.name}", value, "> 0")
+
+
+def _one_of(names: Any) -> str:
+    return f"one of {', '.join(names)}"

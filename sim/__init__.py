@@ -1,0 +1,1 @@
+"""Worlds: batched MuJoCo environments, tasks, randomisation, and the plant behind an emulated robot."""
