@@ -2,7 +2,7 @@
 
 
 class SurefootError(Exception):
-    """Base of every error that Surefoot raises on purpose; the command prints it without traceback."""
+    """Base of every error raised on purpose; the command prints it without traceback."""
 
 
 class RobotFileError(SurefootError, ValueError):

@@ -207,7 +207,11 @@ def load_robot(name_or_path: str | Path) -> Robot:
             f"there is no robot '{name_or_path}': give one of {', '.join(available_robots())}, "
             "or the path of a robot.toml"
         )
-    return parse_robot(path.read_text(), path.parent, source=str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RobotFileError(f"{path}: cannot be read: {error}") from None
+    return parse_robot(text, path.parent, source=str(path))
 
 
 def parse_robot(text: str, directory: Path, source: str = "robot.toml") -> Robot:
@@ -251,29 +255,39 @@ def _robot(table: dict[str, Any], directory: Path) -> Robot:
     joint_defaults = top["joint_defaults"]
     joints = []
     for index, entry in enumerate(top["joint"]):
-        _require(isinstance(entry, dict), f"joint[{index}]", entry, "a table")
+        entry = _table(entry, f"joint[{index}]")
         where = f"joint[{index}] '{entry.get('name', '?')}'"
-        merged = {**joint_defaults, **entry}
-        motor_defaults = joint_defaults.get("motor", {})
-        merged["motor"] = {**motor_defaults, **entry.get("motor", {})}
-        motor = _build(Motor, merged["motor"], f"{where}.motor")
-        joints.append(_build(Joint, {**merged, "motor": motor}, where))
+        motor_defaults = _table(joint_defaults.get("motor", {}), "joint_defaults.motor")
+        motor_entry = _table(entry.get("motor", {}), f"{where}.motor")
+        motor = _build(Motor, {**motor_defaults, **motor_entry}, f"{where}.motor")
+        joints.append(_build(Joint, {**joint_defaults, **entry, "motor": motor}, where))
     robot = Robot(
         name=top["name"],
         directory=directory,
         model=top["model"],
         control_period=top["control_period"],
         assumed=tuple(top["assumed"]),
-        buses={k: _build(Bus, {"name": k, **v}, f"bus.{k}") for k, v in top["bus"].items()},
-        motor_models={
-            k: _build(MotorModel, {"name": k, **v}, f"motor.{k}") for k, v in top["motor"].items()
-        },
+        buses=_named(Bus, top["bus"], "bus"),
+        motor_models=_named(MotorModel, top["motor"], "motor"),
         imu=_build(Imu, top["imu"], "imu"),
         joints=tuple(joints),
         safety=_build(Safety, top["safety"], "safety"),
     )
     _check(robot)
     return robot
+
+
+def _named(cls: type[T], tables: Mapping[str, Any], where: str) -> dict[str, T]:
+    """One `cls` for each table, named by its key."""
+    return {
+        name: _build(cls, {**_table(table, f"{where}.{name}"), "name": name}, f"{where}.{name}")
+        for name, table in tables.items()
+    }
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    _require(isinstance(value, dict), where, value, "a table")
+    return value
 
 
 def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
@@ -292,12 +306,12 @@ def _typed(table: Mapping[str, Any], kinds: Mapping[str, Any], where: str) -> di
 
 
 def _value(value: Any, kind: Any, where: str) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float:
-        _require(number and math.isfinite(value), where, value, "a finite number")
+        _require(_is_number(value) and math.isfinite(value), where, value, "a finite number")
         return float(value)
     if kind is int:
-        _require(number and isinstance(value, int), where, value, "a whole number")
+        whole = _is_number(value) and isinstance(value, int)
+        _require(whole, where, value, "a whole number")
         return value
     if getattr(kind, "__origin__", None) is tuple:
         size = len(kind.__args__)
@@ -306,6 +320,10 @@ def _value(value: Any, kind: Any, where: str) -> Any:
         return tuple(_value(x, float, where) for x in value)
     _require(isinstance(value, kind), where, value, f"a {kind.__name__}")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _require(condition: bool, where: str, found: Any, allowed: str) -> None:
@@ -354,11 +372,13 @@ def _check_joint(
     _require(motor.bus in robot.buses, f"{where}.motor.bus", motor.bus, _one_of(robot.buses))
     models = robot.motor_models
     _require(motor.model in models, f"{where}.motor.model", motor.model, _one_of(models))
+    _require(motor.gear > 0, f"{where}.motor.gear", motor.gear, "> 0")
     stall = models[motor.model].stall_torque * motor.gear
     limit = joint.torque_limit
-    _require(limit <= stall, f"{where}.torque_limit", limit, f"<= {stall}, the motor's stall torque")
+    _require(
+        limit <= stall, f"{where}.torque_limit", limit, f"<= {stall}, the motor's stall torque"
+    )
     _require(motor.sign in (-1, 1), f"{where}.motor.sign", motor.sign, "1 or -1")
-    _require(motor.gear > 0, f"{where}.motor.gear", motor.gear, "> 0")
     _require(0 <= motor.id <= 252, f"{where}.motor.id", motor.id, "0 to 252")
     free = (motor.bus, motor.id) not in ids
     _require(free, f"{where}.motor.id", motor.id, f"an id that is free on bus '{motor.bus}'")

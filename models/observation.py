@@ -1,0 +1,93 @@
+"""What the actor sees: one declarative list of terms, read by the simulator and by the exporter.
+
+Each term turns one named, physical input of the controller into columns of the observation. The
+terms run on numpy arrays in simulation and on torch tensors when the ONNX graph is traced, so what
+was trained is what is deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import pi
+from typing import Any
+
+from .robot import Robot
+
+Array = Any  # a numpy array or a torch tensor
+Namespace = Any  # the module `numpy` or the module `torch`
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """input − offset; an empty offset leaves the input as it is."""
+
+    input: str
+    offset: tuple[float, ...] = ()
+
+    def __call__(self, inputs: Mapping[str, Array], xp: Namespace) -> Array:
+        """Shape (N, width of the input)."""
+        value = inputs[self.input]
+        return value - xp.asarray(self.offset, dtype=value.dtype) if self.offset else value
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Sine and cosine of 2π · input / period."""
+
+    input: str
+    period: float  # [s]
+
+    def __call__(self, inputs: Mapping[str, Array], xp: Namespace) -> Array:
+        """Shape (N, 2)."""
+        angle = inputs[self.input] * (2 * pi / self.period)
+        return xp.concatenate((xp.sin(angle), xp.cos(angle)), -1)
+
+
+Term = Deviation | Phase
+
+
+def input_widths(joints: int) -> dict[str, int]:
+    """Every input that a controller may have, and its width, for a robot with so many joints.
+
+    joint_pos [rad], joint_vel [rad/s], gyro [rad/s] and gravity (unit vector, down) in the base
+    frame, command (vx, vy [m/s], yaw rate [rad/s]), previous_action (raw), clock [s].
+    """
+    return {
+        "joint_pos": joints,
+        "joint_vel": joints,
+        "gyro": 3,
+        "gravity": 3,
+        "command": 3,
+        "previous_action": joints,
+        "clock": 1,
+    }
+
+
+def walking_terms(robot: Robot, gait_period: float) -> tuple[Term, ...]:
+    """The observation of a walking robot: all of it measurable on board."""
+    return (
+        Deviation("gyro"),
+        Deviation("gravity"),
+        Deviation("joint_pos", tuple(robot.default_pose.tolist())),
+        Deviation("joint_vel"),
+        Deviation("previous_action"),
+        Deviation("command"),
+        Phase("clock", gait_period),
+    )
+
+
+def observe(terms: Sequence[Term], inputs: Mapping[str, Array], xp: Namespace) -> Array:
+    """The observation. Shape (N, sum of the terms' widths), float32 where the inputs are."""
+    return xp.concatenate([term(inputs, xp) for term in terms], -1)
+
+
+def width(terms: Sequence[Term], joints: int) -> int:
+    """Number of columns of the observation."""
+    widths = input_widths(joints)
+    return sum(2 if isinstance(term, Phase) else widths[term.input] for term in terms)
+
+
+def describe(terms: Sequence[Term]) -> list[dict[str, Any]]:
+    """The terms as plain data, for a policy's metadata."""
+    return [{"term": type(term).__name__, **asdict(term)} for term in terms]

@@ -1,0 +1,65 @@
+"""What an environment of Surefoot offers a learner beyond `gymnasium.vector.VectorEnv`.
+
+All of it is numpy; an environment that lacks it is trained on what Gymnasium defines. Beside these
+members, `infos["episode"]` may hold a dict of arrays of shape (N,), read where an episode ends:
+whatever is worth a curve, such as means of the reward terms over the episode
+(`"reward/track"`) or 0 and 1 for what ended it (`"end/fall"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Reflection:
+    """A signed permutation of a vector: reflected[i] = sign[i] · vector[index[i]]. Shapes (n,)."""
+
+    index: np.ndarray  # int64
+    sign: np.ndarray  # ±1, float32
+
+    def __call__(self, vector: np.ndarray) -> np.ndarray:
+        """The reflected vectors. Shape (..., n)."""
+        return vector[..., self.index] * self.sign
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The body's left-right symmetry, as each vector shows it. Reflecting twice is the identity."""
+
+    observation: Reflection
+    privileged: Reflection
+    action: Reflection
+
+
+@runtime_checkable
+class TaskEnv(Protocol):
+    """The extras; N environments, P numbers in the critic's observation."""
+
+    mirror: Mirror | None  # None where the task has no symmetry
+    contract: Mapping[str, Any] | None  # what export needs; None: not exportable
+
+    @property
+    def privileged(self) -> np.ndarray:
+        """The critic's observation, aligned with the last observation returned. Shape (N, P)."""
+        ...
+
+    @property
+    def final_privileged(self) -> np.ndarray:
+        """Like `privileged`, before the autoreset of the last step; read where an episode ended.
+
+        Shape (N, P).
+        """
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """All that decides the future: arrays, numbers and random states, nested in dicts."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on exactly from where `get_state` was called."""
+        ...
