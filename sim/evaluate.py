@@ -1,0 +1,100 @@
+"""How well a policy walks: a written protocol, so that two figures can be compared.
+
+Deterministic policy; episodes of 20 s; commands uniform over the trained range, redrawn every 5 s;
+the first second after a redraw is left out. Nominal: foot friction from 0.4 to 1.0, nothing else
+randomised. Randomised: everything that training randomises, pushes included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .randomisation import TRAINING, Term, Uniform, foot_friction
+from .walk import COMMAND_RANGE, EPISODE_TIME, TRACK_SIGMA2, WalkEnv
+
+COMMAND_PERIOD = 5.0  # [s]
+SETTLING = 1.0  # after a new command [s]
+NOMINAL: tuple[Term, ...] = (Term(foot_friction, Uniform(0.4, 1.0)),)
+CONDITIONS: Mapping[str, Sequence[Term]] = {"nominal": NOMINAL, "randomised": TRAINING}
+
+Policy = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # inputs (N, width) → actions (N, n)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What an evaluation measured under one condition."""
+
+    episodes: int
+    survival: float  # share of episodes without a fall
+    score: float  # mean of exp(−|v − v*|² / σ²) over the horizontal plane; 0 after a fall
+    rmse: dict[str, float]  # vx, vy [m/s], yaw rate [rad/s], while standing
+    torque: float  # root mean square over the joints [N·m]
+    action_change: float  # root mean square from one tick to the next
+
+
+def evaluate(
+    policy: Policy,
+    episodes: int = 256,
+    seed: int = 0,
+    robot: str = "quadruped",
+    on_progress: Callable[[float], None] = lambda _share: None,
+) -> dict[str, dict[str, Any]]:
+    """The figures under every condition, as plain data."""
+    table = {}
+    for index, (name, terms) in enumerate(CONDITIONS.items()):
+        env = WalkEnv(episodes, robot, randomisation=terms)
+
+        def report(share: float, done: int = index) -> None:
+            on_progress((done + share) / len(CONDITIONS))
+
+        table[name] = asdict(_measure(policy, env, seed, report))
+    return table
+
+
+def _measure(
+    policy: Policy, env: WalkEnv, seed: int, on_progress: Callable[[float], None]
+) -> Figures:
+    n = env.num_envs
+    # A generator of its own: the commands are the same whatever the policy does.
+    rng = np.random.default_rng([seed, 1])
+    ticks = round(EPISODE_TIME / env.period)
+    redraw, settling = round(COMMAND_PERIOD / env.period), round(SETTLING / env.period)
+    env.reset(seed=seed)
+    alive = np.ones(n, bool)
+    score, squared = np.zeros(n), np.zeros(3)
+    torque = change = 0.0
+    counted = ticks_alive = 0
+    scored_ticks = 0
+    for tick in range(ticks - 1):  # the last tick would already reset
+        if tick % redraw == 0:
+            env.set_commands(rng.uniform(-COMMAND_RANGE, COMMAND_RANGE, (n, 3)))
+        before = env.action.copy()
+        _, _, terminated, _, _ = env.step(policy(env.inputs))
+        alive &= ~terminated
+        ticks_alive += int(alive.sum())
+        torque += float(np.square(env.robots.joint_torque[alive]).mean(1).sum())
+        change += float(np.square(env.action - before)[alive].mean(1).sum())
+        if tick % redraw >= settling:
+            velocity = np.column_stack(
+                (env.robots.linear_velocity[:, :2], env.robots.angular_velocity[:, 2])
+            )
+            error = velocity - env.command
+            plane = np.square(error[:, :2]).sum(1)
+            score += alive * np.exp(-plane / TRACK_SIGMA2)
+            squared += np.square(error[alive]).sum(0)
+            counted += int(alive.sum())
+            scored_ticks += 1
+        on_progress((tick + 1) / (ticks - 1))
+    rmse = np.sqrt(squared / max(counted, 1))
+    return Figures(
+        episodes=n,
+        survival=float(alive.mean()),
+        score=float(score.mean() / scored_ticks),
+        rmse=dict(zip(("vx", "vy", "yaw_rate"), rmse.tolist(), strict=True)),
+        torque=float(np.sqrt(torque / max(ticks_alive, 1))),
+        action_change=float(np.sqrt(change / max(ticks_alive, 1))),
+    )

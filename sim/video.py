@@ -1,0 +1,111 @@
+"""Pictures of a robot in motion, rendered without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import imageio.v2 as imageio
+import mujoco
+import numpy as np
+
+from ..models.errors import UsageError
+from ..models.robot import Robot
+from .robots import RobotBatch
+from .world import build_spec
+
+SIZE = (480, 640)  # height, width [pixel]
+FRAME_RATE = 25  # [Hz]
+FORMATS = (".mp4", ".gif")
+GIF_SCALE = 2  # a GIF is smaller by this, and half as many frames a second
+
+
+def scene(robot: Robot) -> mujoco.MjModel:
+    """The robot on a chequered floor, for looking at."""
+    spec = build_spec(robot)
+    spec.add_texture(
+        name="floor",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        width=256,
+        height=256,
+        rgb1=[0.86, 0.87, 0.89],
+        rgb2=[0.78, 0.8, 0.83],
+    )
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        width=64,
+        height=64,
+        rgb1=[0.95, 0.96, 0.98],
+        rgb2=[0.75, 0.81, 0.88],
+    )
+    material = spec.add_material(name="floor", texrepeat=[2.5, 2.5], texuniform=True)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
+    floor = spec.geom("floor")
+    floor.material = "floor"
+    floor.rgba = [1, 1, 1, 1]
+    spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
+    spec.visual.headlight.diffuse = [0.25, 0.25, 0.25]
+    spec.visual.headlight.specular = [0.0, 0.0, 0.0]
+    spec.visual.quality.shadowsize = 4096
+    spec.stat.extent = 0.6  # [m]
+    spec.visual.map.shadowclip = 4  # narrower maps leave specks at their edge
+    spec.delete(spec.light("sun"))
+    base = spec.worldbody.first_body()
+    base.add_light(  # follows the robot, so that its shadow never leaves the map
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM,
+        pos=[0, 0, 1],
+        dir=[0.15, 0.25, -1],
+        diffuse=[0.5, 0.5, 0.5],
+        specular=[0.1, 0.1, 0.1],
+    )
+    return spec.compile()
+
+
+def write_video(
+    robot: Robot,
+    qpos: Iterable[np.ndarray],
+    path: Path,
+    on_frame: Callable[[], None] = lambda: None,
+) -> None:
+    """Render states `qpos` (nq,), at 25 a second, into an .mp4 or a .gif.
+
+    Raises:
+        UsageError: another ending.
+    """
+    if path.suffix not in FORMATS:
+        raise UsageError(f"video: found {path.name}, allowed are {', '.join(FORMATS)}")
+    model = scene(robot)
+    data = mujoco.MjData(model)
+    gif = path.suffix == ".gif"
+    scale = GIF_SCALE if gif else 1
+    options = {"loop": 0, "duration": 2000 / FRAME_RATE} if gif else {"fps": FRAME_RATE}
+    with (
+        mujoco.Renderer(model, SIZE[0] // scale, SIZE[1] // scale) as renderer,
+        imageio.get_writer(path, **options) as writer,
+    ):
+        for index, state in enumerate(qpos):
+            if not (gif and index % 2):
+                data.qpos[:] = state
+                writer.append_data(_frame(model, data, renderer))
+            on_frame()
+
+
+def snapshot(robots: RobotBatch) -> np.ndarray:
+    """The first robot as an RGB image. Shape (480, 640, 3), uint8."""
+    model = scene(robots.robot)
+    data = mujoco.MjData(model)
+    data.qpos[:] = robots.qpos[0]
+    with mujoco.Renderer(model, *SIZE) as renderer:
+        return _frame(model, data, renderer)
+
+
+def _frame(
+    model: mujoco.MjModel, data: mujoco.MjData, renderer: mujoco.Renderer
+) -> np.ndarray:
+    mujoco.mj_forward(model, data)
+    renderer.update_scene(data, camera="track")
+    return renderer.render()

@@ -1,0 +1,416 @@
+"""The walking task: follow velocity commands with what the robot's own sensors give.
+
+N robots in one vector environment. The actor's observation is measurable on board; the critic's
+privileged one is not. The limiter that guards the robot acts here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from gymnasium.vector.utils import batch_space
+
+from ..models.limits import Limits, Reason, limit_target
+from ..models.observation import observe, walking_terms, width
+from ..models.robot import Robot, load_robot
+from ..models.task import Mirror, Reflection
+from .randomisation import TRAINING, Term, randomise
+from .robots import RobotBatch
+
+# Commands
+COMMAND_RANGE = np.array([0.35, 0.2, 0.8])  # ± vx [m/s], vy [m/s], yaw rate [rad/s]
+COMMAND_TIME = (3.0, 7.0)  # from one command to the next [s]
+ZERO_AXIS = 0.2  # probability that an axis of the command is 0
+ZERO_ALL = 0.1  # probability that the whole command is 0
+
+# Episode
+EPISODE_TIME = 20.0  # [s]
+TILT_LIMIT = 1.0  # angle between the base's z axis and up at which it has fallen [rad]
+MIN_HEIGHT = 0.09  # of the base [m]
+
+# Action
+ACTION_SCALE = 0.35  # joint target = default pose + ACTION_SCALE · action [rad]
+
+# Gait: a trot, diagonal feet together
+GAIT_PERIOD = 0.5  # [s]
+SWING_HEIGHT = 0.035  # of a foot [m]
+FOOT_PHASE = np.array([0.0, 0.5, 0.5, 0.0])  # front left, front right, rear left, rear right
+FOOT_RADIUS = 0.014  # [m]
+STILL = 0.05  # a command shorter than this asks to stand
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """Weights of the reward's terms; each term is described where it is computed."""
+
+    track: float = 1.0
+    turn: float = 0.6
+    gait: float = 1.0
+    pose: float = 0.3
+    orientation: float = -3.0
+    height: float = -40.0
+    bounce: float = -0.5
+    wobble: float = -0.05
+    slip: float = -1.0
+    torque: float = -0.025
+    action_rate: float = -0.03
+    limited: float = -0.05
+
+
+TRACK_SIGMA2 = 0.05  # [m²/s²]
+TURN_SIGMA2 = 0.25  # [rad²/s²]
+
+
+class WalkEnv(gym.vector.VectorEnv):
+    """N walking robots; SAME_STEP autoreset, the true last observation in `infos["final_obs"]`.
+
+    Observation (N, 47) and action (N, 12) are float32. The bits depend on the seed alone, not on
+    the number of threads. Beyond Gymnasium it offers what `models/task.py` describes.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        robot: str | Robot = "quadruped",
+        randomisation: Sequence[Term] = TRAINING,
+        weights: RewardWeights | None = None,
+        nthread: int = 0,
+    ) -> None:
+        self.num_envs = num_envs
+        self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
+        self.robot = load_robot(robot) if isinstance(robot, str) else robot
+        self.robots = RobotBatch(self.robot, num_envs, nthread)
+        self.period = self.robot.control_period
+        self.weights = weights or RewardWeights()
+        self.terms = walking_terms(self.robot, GAIT_PERIOD)
+        self.limits = Limits.of(self.robot)
+        self.at_reset = tuple(term for term in randomisation if term.every is None)
+        self.during = tuple(term for term in randomisation if term.every is not None)
+        self.mirror = _mirror(self.robot)
+        self.contract = {
+            "robot": self.robot.name,
+            "terms": self.terms,
+            "action_scale": ACTION_SCALE,
+            "clock_period": GAIT_PERIOD,
+            "command_range": COMMAND_RANGE.tolist(),
+        }
+
+        n = len(self.robot.joints)
+        observation = gym.spaces.Box(-np.inf, np.inf, (width(self.terms, n),), np.float32)
+        action = gym.spaces.Box(-10.0, 10.0, (n,), np.float32)
+        self.single_observation_space, self.single_action_space = observation, action
+        self.observation_space = batch_space(observation, num_envs)
+        self.action_space = batch_space(action, num_envs)
+
+        self.command = np.zeros((num_envs, 3))
+        self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
+        self.next_draw = np.zeros((len(self.during), num_envs))  # when `during` acts again [s]
+        self.ticks = np.zeros(num_envs, np.int64)
+        self.action = np.zeros((num_envs, n))  # the previous one, raw
+        self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad]
+        self.feet_before = np.zeros((num_envs, len(FOOT_PHASE), 3))
+        self.reasons = np.zeros((num_envs, n), np.uint8)
+        self.episode_return = np.zeros(num_envs)
+        self.reward_sums = np.zeros((len(fields(RewardWeights)), num_envs))  # of the episode
+        self.inputs: dict[
+            str, np.ndarray
+        ] = {}  # of the controller, by name
+        self.privileged = np.zeros((num_envs, 0), np.float32)
+        self.final_privileged = self.privileged
+
+    # --- Gymnasium ----------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start every episode anew."""
+        if seed is not None:
+            self.np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
+        self._reset(np.arange(self.num_envs))
+        return self._observe(), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One control period. Episodes that end start anew in the same step."""
+        self._disturb()
+        wanted = self.robot.default_pose + ACTION_SCALE * np.asarray(actions, np.float64)
+        target, self.reasons = limit_target(
+            self.limits, wanted, self.target, self.inputs["joint_pos"], self.inputs["joint_vel"]
+        )
+        self.robots.step(target)
+        self.ticks += 1
+
+        terms = self._reward_terms(actions, target)
+        reward = np.maximum(0.0, sum(terms.values())).astype(np.float32)
+        self.reward_sums += np.stack(list(terms.values()))
+        self.action[:], self.target[:] = actions, target
+        self.feet_before[:] = self.robots.feet
+        terminated = self._fallen()
+        truncated = (self.ticks >= round(EPISODE_TIME / self.period)) & ~terminated
+        self._redraw_commands(np.flatnonzero(self._time >= self.next_command))
+        self.episode_return += reward
+        observation = self._observe()
+        infos: dict[str, Any] = {}
+
+        done = terminated | truncated
+        if done.any():
+            ids = np.flatnonzero(done)
+            infos["final_obs"], infos["_final_obs"] = observation, done
+            infos["episode"], infos["_episode"] = self._episode(terms, terminated), done
+            self.final_privileged = self.privileged
+            self._reset(ids)
+            observation = self._observe(ids, observation)
+        return observation, reward, terminated, truncated, infos
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        """The first robot, as an RGB image in a tuple of one."""
+        from .video import snapshot
+
+        return (snapshot(self.robots),)
+
+    # --- the task -----------------------------------------------------------------------------
+
+    @property
+    def _time(self) -> np.ndarray:
+        return self.ticks * self.period
+
+    @property
+    def _clock(self) -> np.ndarray:
+        """Time since the episode began, wrapped to the gait's period [s]. Shape (N, 1)."""
+        return (self.ticks % round(GAIT_PERIOD / self.period) * self.period)[:, None]
+
+    def _episode(self, terms: Iterable[str], terminated: np.ndarray) -> dict[str, np.ndarray]:
+        """Statistics of the episodes so far. Arrays of shape (N,)."""
+        means = self.reward_sums / np.maximum(self.ticks, 1)
+        return {
+            "r": self.episode_return.copy(),
+            "l": self.ticks.copy(),
+            **{f"reward/{name}": mean for name, mean in zip(terms, means, strict=True)},
+            "end/fall": terminated.astype(float),
+        }
+
+    def _reset(self, ids: np.ndarray) -> None:
+        rng, k, n = self.np_random, len(ids), len(self.robot.joints)
+        self.sampled = randomise(self.at_reset, self.robots, ids, rng)
+        if self.sampled:
+            self.robots.batch.set_const(ids)
+        qpos = np.zeros((k, self.robots.model.nq))
+        qvel = np.zeros((k, self.robots.model.nv))
+        pose = self.robot.default_pose + rng.uniform(-0.1, 0.1, (k, n))
+        heading = rng.uniform(-np.pi, np.pi, k)
+        qpos[:, 2] = self._standing_height + rng.uniform(0.0, 0.01, k)
+        qpos[:, 3], qpos[:, 6] = np.cos(heading / 2), np.sin(heading / 2)
+        qpos[:, 7:] = np.clip(pose, self.robot.lower, self.robot.upper)
+        qvel[:, :6] = rng.uniform(-0.1, 0.1, (k, 6))
+        self.robots.reset(ids, qpos, qvel)
+        self.ticks[ids] = 0
+        self.action[ids] = 0.0
+        self.target[ids] = qpos[:, 7:] + self.robots.imperfections.encoder_offset[ids]
+        self.feet_before[ids] = self.robots.feet[ids]
+        self.episode_return[ids] = 0.0
+        self.reward_sums[:, ids] = 0.0
+        self._redraw_commands(ids)
+        for term, due in zip(self.during, self.next_draw, strict=True):
+            due[ids] = term.every.sample(rng, (k,))
+
+    @property
+    def _standing_height(self) -> float:
+        """Of the base in the default pose [m]."""
+        if not hasattr(self, "_height"):
+            data = mujoco.MjData(self.robots.model)
+            data.qpos[7:] = self.robot.default_pose
+            data.qpos[2:7] = [0, 1, 0, 0, 0]
+            mujoco.mj_kinematics(self.robots.model, data)
+            self._height = FOOT_RADIUS - data.site_xpos[self.robots.foot_sites, 2].min()
+        return self._height
+
+    def set_commands(self, command: np.ndarray) -> None:
+        """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
+        self.command[:] = command
+        self.next_command[:] = np.inf
+        self.inputs["command"] = self.command.astype(np.float32)
+
+    def _disturb(self) -> None:
+        for term, due in zip(self.during, self.next_draw, strict=True):
+            ids = np.flatnonzero(self._time >= due)
+            if len(ids):
+                randomise((term,), self.robots, ids, self.np_random)
+                due[ids] += term.every.sample(self.np_random, (len(ids),))
+
+    def _redraw_commands(self, ids: np.ndarray) -> None:
+        rng, k = self.np_random, len(ids)
+        if not k:
+            return
+        command = rng.uniform(-COMMAND_RANGE, COMMAND_RANGE, (k, 3))
+        command[rng.random((k, 3)) < ZERO_AXIS] = 0.0
+        command[rng.random(k) < ZERO_ALL] = 0.0
+        self.command[ids] = command
+        self.next_command[ids] = self._time[ids] + rng.uniform(*COMMAND_TIME, k)
+
+    def _observe(
+        self, ids: np.ndarray | None = None, previous: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Measure all robots; with `ids`, the other rows stay as in `previous`."""
+        inputs = {
+            **self.robots.measure(self.np_random),
+            "command": self.command,
+            "previous_action": self.action,
+            "clock": self._clock,
+        }
+        inputs = {name: value.astype(np.float32) for name, value in inputs.items()}
+        observation = observe(self.terms, inputs, np)
+        privileged = self._privileged(observation)
+        if ids is None or previous is None:
+            self.inputs, self.privileged = inputs, privileged
+            return observation
+        # Copies: whoever got the arrays before still reads the old episode in them.
+        keep = np.ones(self.num_envs, bool)
+        keep[ids] = False
+        for name, value in inputs.items():
+            value[keep] = self.inputs[name][keep]
+        observation[keep], privileged[keep] = previous[keep], self.privileged[keep]
+        self.inputs, self.privileged = inputs, privileged
+        return observation
+
+    def _privileged(self, observation: np.ndarray) -> np.ndarray:
+        """What only the simulator knows, behind the observation. Shape (N, 47 + 17), float32."""
+        robots = self.robots
+        truth = (
+            robots.linear_velocity,  # 3
+            robots.angular_velocity,  # 3
+            robots.gravity,  # 3
+            self._foot_heights,  # 4
+            robots.field("geom_friction")[:, robots.foot_geoms, 0],  # 4
+        )
+        return np.concatenate((observation, *truth), -1, dtype=np.float32)
+
+    @property
+    def _foot_heights(self) -> np.ndarray:
+        """Above the floor [m]. Shape (N, 4)."""
+        return self.robots.feet[:, :, 2] - FOOT_RADIUS
+
+    def _fallen(self) -> np.ndarray:
+        upright = -self.robots.gravity[:, 2]
+        low = self.robots.qpos[:, 2] < MIN_HEIGHT
+        return (upright < np.cos(TILT_LIMIT)) | low | ~np.isfinite(self.robots.qpos).all(1)
+
+    def _reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+        """Every term of the reward, weighted. Each (N,)."""
+        robots, w = self.robots, self.weights
+        velocity, spin, gravity = robots.linear_velocity, robots.angular_velocity, robots.gravity
+        moving = (np.linalg.norm(self.command, axis=1) > STILL)[:, None]
+
+        phase = 2 * np.pi * (self._clock / GAIT_PERIOD + FOOT_PHASE)
+        wanted_height = moving * SWING_HEIGHT * np.maximum(0.0, np.sin(phase))
+        height_error = self._foot_heights - wanted_height
+        foot_velocity = (robots.feet - self.feet_before)[:, :, :2] / self.period
+        on_floor = self._foot_heights < 0.004
+        deviation = robots.joint_pos - self.robot.default_pose
+        return {
+            # Velocity in the horizontal plane follows the command.
+            "track": w.track * np.exp(-_sq(velocity[:, :2] - self.command[:, :2]) / TRACK_SIGMA2),
+            # Yaw rate follows the command.
+            "turn": w.turn * np.exp(-((spin[:, 2] - self.command[:, 2]) ** 2) / TURN_SIGMA2),
+            # Each foot's height follows the trot's clock, or stays on the floor.
+            "gait": w.gait * np.exp(-((height_error / 0.015) ** 2)).mean(1),
+            # The joints stay near the standing pose, the roll joints above all.
+            "pose": w.pose * np.exp(-_sq(deviation) / (0.3 + 1.2 * moving[:, 0])),
+            # The base stays level,
+            "orientation": w.orientation * _sq(gravity[:, :2]),
+            # at its height,
+            "height": w.height * (robots.qpos[:, 2] - self._standing_height) ** 2,
+            # without bouncing
+            "bounce": w.bounce * velocity[:, 2] ** 2,
+            # or rolling and pitching.
+            "wobble": w.wobble * _sq(spin[:, :2]),
+            # A foot on the floor doesn't slide.
+            "slip": w.slip * (_sq(foot_velocity) * on_floor).sum(1),
+            # Little torque, for the motors' sake;
+            "torque": w.torque * _sq(robots.joint_torque),
+            # smooth actions;
+            "action_rate": w.action_rate * _sq(actions - self.action),
+            # targets that the limiter leaves alone.
+            "limited": w.limited * (self.reasons & (Reason.TORQUE | Reason.POSITION) > 0).sum(1),
+        }
+
+    # --- resuming -----------------------------------------------------------------------------
+
+    _STATE = (
+        "command",
+        "next_command",
+        "next_draw",
+        "ticks",
+        "action",
+        "target",
+        "feet_before",
+        "episode_return",
+        "reward_sums",
+        "privileged",
+        "reasons",
+    )
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that the future depends on: arrays and the random generator's state."""
+        return {
+            "robots": self.robots.get_state(),
+            "arrays": {name: getattr(self, name).copy() for name in self._STATE},
+            "inputs": {name: value.copy() for name, value in self.inputs.items()},
+            "random": self.np_random.bit_generator.state,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` gave, bit for bit."""
+        self.robots.set_state(state["robots"])
+        for name, value in state["arrays"].items():
+            setattr(self, name, value.copy())
+        self.inputs = {name: value.copy() for name, value in state["inputs"].items()}
+        self.np_random.bit_generator.state = state["random"]
+
+
+def _sq(x: np.ndarray) -> np.ndarray:
+    """Sum of squares over the last axis."""
+    return np.square(x).sum(-1)
+
+
+def _mirror(robot: Robot) -> Mirror:
+    """Left and right exchanged, as index and sign of every column."""
+    names = robot.joint_names
+    swapped = [
+        name.replace("left", "?").replace("right", "left").replace("?", "right") for name in names
+    ]
+    joint = np.array([names.index(name) for name in swapped])
+    joint_sign = np.array([-1.0 if "roll" in name else 1.0 for name in names])
+    three = np.arange(3)
+    spin, vector, command = np.array([-1.0, 1, -1]), np.array([1.0, -1, 1]), np.array([1.0, -1, -1])
+    feet = np.array([1, 0, 3, 2])
+    observation = _stack(
+        (three, spin),  # gyro
+        (three, vector),  # gravity
+        (joint, joint_sign),  # joint_pos
+        (joint, joint_sign),  # joint_vel
+        (joint, joint_sign),  # previous_action
+        (three, command),
+        (np.arange(2), -np.ones(2)),  # the trot's clock, half a period on
+    )
+    privileged = _stack(
+        (observation.index, observation.sign),
+        (three, vector),  # linear velocity
+        (three, spin),  # angular velocity
+        (three, vector),  # gravity
+        (feet, np.ones(4)),  # foot heights
+        (feet, np.ones(4)),  # foot friction
+    )
+    return Mirror(observation, privileged, _stack((joint, joint_sign)))
+
+
+def _stack(*parts: tuple[np.ndarray, np.ndarray]) -> Reflection:
+    """Reflections of consecutive columns as one."""
+    starts = np.cumsum([0] + [len(index) for index, _ in parts[:-1]])
+    index = np.concatenate([part[0] + start for part, start in zip(parts, starts, strict=True)])
+    return Reflection(index, np.concatenate([part[1] for part in parts]).astype(np.float32))

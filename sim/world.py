@@ -1,0 +1,60 @@
+"""The robot in its world, as a MuJoCo specification: the MJCF's body joined with robot.toml.
+
+Both the training environments and the plant behind the emulated robot start from it; each adds its
+own actuators and differences, then compiles.
+"""
+
+# MuJoCo ships no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import mujoco
+
+from ..models.errors import RobotFileError
+from ..models.robot import Robot
+
+# Of two touching geoms MuJoCo takes the larger friction: a slippery floor lets the feet decide.
+FLOOR_FRICTION = (0.05, 0.005, 0.0001)
+
+
+def build_spec(robot: Robot) -> mujoco.MjSpec:
+    """The body on a floor, under a light; ranges, armature and dry friction from robot.toml.
+
+    Without actuators or sensors, and not yet compiled. The floor `floor` has conaffinity 1: it
+    meets the geoms with contype 1 (feet and belly); nothing else collides. The soft limits become
+    the joints' ranges. The viscous damping is 0: a servo's damping belongs to its actuator.
+
+    Raises:
+        RobotFileError: robot.toml names a joint that the MJCF lacks.
+    """
+    spec = mujoco.MjSpec.from_file(str(robot.mjcf))
+    world = spec.worldbody
+    world.add_geom(
+        name="floor",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[0, 0, 0.05],
+        contype=0,
+        conaffinity=1,
+        condim=3,
+        friction=list(FLOOR_FRICTION),
+        rgba=[0.92, 0.92, 0.9, 1],
+    )
+    world.add_light(
+        name="sun",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0, 0, 3],
+        dir=[0.2, 0.3, -1],
+    )
+    names = [joint.name for joint in spec.joints]
+    for joint in robot.joints:
+        if joint.name not in names:
+            raise RobotFileError(
+                f"joint '{joint.name}': not in {robot.mjcf.name}, which has {', '.join(names)}"
+            )
+        hinge = spec.joint(joint.name)
+        hinge.limited = mujoco.mjtLimited.mjLIMITED_TRUE
+        hinge.range = [joint.lower, joint.upper]
+        hinge.armature = joint.armature
+        hinge.frictionloss = joint.friction
+    return spec
