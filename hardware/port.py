@@ -1,0 +1,134 @@
+"""Serial ports: the one object that holds a pyserial port, and what a driver needs of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import serial
+from serial.tools import list_ports
+
+from ..models.errors import DeviceError
+
+CHUNK = 4096  # [bytes]
+WRITE_TIMEOUT = 0.2  # a port that takes nothing for so long is broken [s]
+
+Clock = Callable[[], float]  # [s]
+
+
+class Transport(Protocol):
+    """A stream of bytes to and from one bus. `SerialPort` is one; tests have others."""
+
+    name: str  # for messages
+    baud_rate: int  # [baud]
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`. Raises DeviceError where the port is gone."""
+        ...
+
+    def read(self, deadline: float) -> bytes:
+        """Bytes at hand, else the first to come by `deadline` on the clock [s], else none.
+
+        A deadline in the past never waits. Raises DeviceError where the port is gone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the port; again is harmless."""
+        ...
+
+
+def drop_input(transport: Transport) -> int:
+    """Drop the bytes at hand, which belong to no request. Returns their number."""
+    dropped = 0
+    # A babbling device must not hold the loop here.
+    while dropped < 4 * CHUNK and (chunk := transport.read(0.0)):
+        dropped += len(chunk)
+    return dropped
+
+
+def drain(transport: Transport, clock: Clock, silence: float, limit: float) -> int:
+    """Drop bytes until none came for `silence` [s], at most for `limit` [s]. Returns how many."""
+    end = clock() + limit
+    dropped = 0
+    while (now := clock()) < end and (chunk := transport.read(min(now + silence, end))):
+        dropped += len(chunk)
+    return dropped
+
+
+class SerialPort:
+    """A serial device or a pseudo-terminal of a POSIX system, held exclusively.
+
+    A driver with a latency knob (FTDI on Linux) is set to its lowest; others have none. The lock
+    keeps out whoever asks for it too; a process that does not ask gets in all the same.
+    """
+
+    def __init__(self, path: str, baud_rate: int, clock: Clock = time.monotonic) -> None:
+        """Open `path`. Raises DeviceError where it is missing, busy, or not allowed."""
+        self.name = path
+        self.baud_rate = baud_rate
+        self._clock = clock
+        try:
+            self._serial = serial.Serial(
+                path, baud_rate, timeout=0, write_timeout=WRITE_TIMEOUT, exclusive=True
+            )
+        except (OSError, ValueError) as error:  # SerialException is an OSError
+            raise DeviceError(_why_not(path, baud_rate, error)) from None
+        low_latency = getattr(self._serial, "set_low_latency_mode", None)
+        if low_latency is not None:
+            # A pseudo-terminal raises, and so may an adapter without the knob.
+            with contextlib.suppress(OSError, ValueError):
+                low_latency(True)
+
+    def write(self, data: bytes) -> None:
+        """See `Transport.write`."""
+        try:
+            self._serial.write(data)
+        except OSError as error:
+            raise self._gone(error) from None
+
+    def read(self, deadline: float) -> bytes:
+        """See `Transport.read`."""
+        try:
+            descriptor = self._serial.fileno()
+            wait = max(0.0, deadline - self._clock())
+            ready, _, _ = select.select([descriptor], [], [], wait)
+            if not ready:
+                return b""
+            chunk = os.read(descriptor, CHUNK)
+        except BlockingIOError:
+            return b""
+        except (OSError, ValueError) as error:
+            raise self._gone(error) from None
+        if not chunk:
+            raise self._gone("end of file")
+        return chunk
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._serial.close()
+
+    def _gone(self, reason: object) -> DeviceError:
+        return DeviceError(f"port {self.name}: found it gone ({reason}), allowed is one that stays")
+
+
+def available_ports() -> list[str]:
+    """Paths of the serial ports of this machine."""
+    return sorted(port.device for port in list_ports.comports())
+
+
+def _why_not(path: str, baud_rate: int, error: OSError | ValueError) -> str:
+    code = getattr(error, "errno", None)
+    if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+        present = ", ".join(available_ports()) or "none"
+        return f"port {path}: found no such device, allowed is one of the ports present: {present}"
+    if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
+        return f"port {path}: found it in use by another process, allowed is a free port"
+    if code in (errno.EACCES, errno.EPERM):
+        return f"port {path}: found no permission, allowed is a port that you may read and write"
+    return f"port {path}: found no serial port at {baud_rate} baud there: {error}"

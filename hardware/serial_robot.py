@@ -1,0 +1,228 @@
+"""The robot behind serial ports: DYNAMIXEL X-series motors and a WitMotion IMU.
+
+What the host cannot see it does not assume: a sync write has no reply, so what matters is written
+again or read back, and a tripped watchdog, which refuses goals in silence, is read in turn from
+one motor a tick. Reading feeds the watchdog as writing does.
+
+What the devices do by themselves once the link is dead: the manual says that a motor whose bus
+watchdog trips "stops", with a velocity mode for an example. What mode 5 does is unconfirmed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..models.errors import DeviceError, UsageError
+from ..models.limits import require_finite
+from ..models.robot import Robot
+from .imu_stream import ImuStream
+from .interface import Command, Health, Mode, Sample
+from .motor_bus import MotorBus
+from .motor_group import MotorGroup
+from .port import Clock, SerialPort, Transport, drop_input
+
+GAIN_REPEATS = 3  # gains of a new mode are sent with so many commands: one may get lost
+
+
+class SerialRobot:
+    """`RobotInterface` on one transport for each bus. Opening it moves and drops nothing."""
+
+    def __init__(
+        self,
+        description: Robot,
+        transports: Mapping[str, Transport],
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Find the motors and the IMU, and check them against the description.
+
+        Raises:
+            DeviceError: one is silent, or not as robot.toml says.
+        """
+        self.description = description
+        self._clock = clock
+        self._transports = dict(transports)
+        names = dict.fromkeys(joint.motor.bus for joint in description.joints)
+        buses = [MotorBus(name, transports[name], clock) for name in names]
+        self._groups = [MotorGroup(description, bus) for bus in buses]
+        self._imu = ImuStream(description.imu, transports[description.imu.bus], clock)
+        drop_input(transports[description.imu.bus])  # as old as the opening of the motors is long
+        self._imu.wait()
+        n = len(description.joints)
+        self._mode = Mode.OFF
+        self._target = np.zeros(n)
+        self._torque_cap = description.torque_limit.copy()
+        self._gains_due = 0
+        self._tick = 0
+        self._busy = 0.0
+        self._health = Health.unknown(n)
+        self._take_bus_time()
+        for group in self._groups:
+            group.read(self._next_tick())
+
+    @property
+    def found_torque_on(self) -> bool:
+        """Torque was on when the robot was opened, so OFF may drop it."""
+        return any(group.found_on for group in self._groups)
+
+    def read(self) -> Sample:
+        """See `RobotInterface.read`."""
+        n = len(self.description.joints)
+        tick = self._next_tick()
+        joint_pos, joint_vel, joint_torque = np.zeros(n), np.zeros(n), np.zeros(n)
+        times, alert, health = np.zeros(n), np.zeros(n, dtype=bool), Health.unknown(n)
+        notes: tuple[str, ...] = ()
+        errors = self._imu.errors
+        for group in self._groups:
+            group.read(tick)
+            joint_pos[group.index], joint_vel[group.index] = group.joint_pos, group.joint_vel
+            joint_torque[group.index], times[group.index] = group.joint_torque, group.time
+            alert[group.index] = group.alert
+            health.voltage[group.index] = group.health.voltage
+            health.temperature[group.index] = group.health.temperature
+            health.error_bits[group.index] = group.health.error_bits
+            health.watchdog_tripped[group.index] = group.health.watchdog_tripped
+            errors += group.bus.errors + group.refused
+            notes += group.bus.take_notes()
+        now = self._clock()
+        self._imu.update(now)
+        return Sample(
+            time=now,
+            joint_pos=joint_pos,
+            joint_vel=joint_vel,
+            joint_torque=joint_torque,
+            age=now - times,
+            alert=alert,
+            gyro=self._imu.gyro.copy(),
+            gravity=self._imu.gravity.copy(),
+            acceleration=self._imu.acceleration.copy(),
+            imu_age=self._imu.age(now),
+            health=health,
+            bus_time=self._take_bus_time(),
+            wire_errors=errors,
+            wire_notes=notes,
+        )
+
+    def write(self, command: Command) -> None:
+        """See `RobotInterface.write`.
+
+        Targets go to the device as they are given: limits are the safety monitor's. A command
+        without `torque_cap` has the torque limits of robot.toml for its caps. HOLD after DAMP
+        holds where the robot has sunk to, and as the first command where it lies.
+
+        Raises:
+            NonFiniteError: some target or cap is NaN or infinite; nothing is sent then.
+            UsageError: an array has another shape than (n,), or TRACK has no target.
+            DeviceError: the port is gone, or a motor refused to be enabled.
+        """
+        target, torque_cap = self._checked(command)
+        if command.mode == Mode.OFF:
+            self._off()
+            return
+        if self._mode == Mode.OFF:
+            self._enable(command.mode, torque_cap)
+        elif (command.mode == Mode.DAMP) != (self._mode == Mode.DAMP):
+            self._gains_due = GAIN_REPEATS
+            if command.mode == Mode.HOLD:
+                self._hold_here()
+        if command.mode == Mode.TRACK and target is not None:
+            self._target = target.copy()
+        self._mode, self._torque_cap = command.mode, torque_cap
+        for group in self._groups:
+            # Softer gains go before the goal and stiffer ones after it: no pull to an old goal.
+            if self._gains_due and command.mode == Mode.DAMP:
+                group.write_gains(command.mode)
+            group.write_goals(self._target[group.index], torque_cap[group.index])
+            if self._gains_due and command.mode != Mode.DAMP:
+                group.write_gains(command.mode)
+        self._gains_due = max(0, self._gains_due - 1)
+
+    def close(self) -> None:
+        """See `RobotInterface.close`."""
+        for transport in self._transports.values():
+            transport.close()
+
+    def _checked(self, command: Command) -> tuple[np.ndarray | None, np.ndarray]:
+        """Target and torque cap of a command, refused unless finite and of the right shape."""
+        n = len(self.description.joints)
+        target = command.target if command.mode == Mode.TRACK else None
+        if command.mode == Mode.TRACK and target is None:
+            raise UsageError("target: found none, allowed is one for TRACK")
+        cap = self.description.torque_limit if command.torque_cap is None else command.torque_cap
+        for name, array in (("target", target), ("torque_cap", cap)):
+            if array is None:
+                continue
+            if np.shape(array) != (n,):
+                raise UsageError(f"{name}: found shape {np.shape(array)}, allowed is ({n},)")
+            require_finite(**{name: np.asarray(array)})
+        return target, cap
+
+    def _enable(self, mode: Mode, torque_cap: np.ndarray) -> None:
+        for group in self._groups:
+            if on := group.torque_on():
+                raise DeviceError(
+                    f"bus '{group.bus.name}': found torque on (ID {', '.join(map(str, on))}), "
+                    "allowed is a robot with torque off: support it and switch it off first"
+                )
+        try:
+            for group in self._groups:
+                here = group.enable(mode, torque_cap[group.index])
+                self._target[group.index] = here
+        except DeviceError:
+            self._off()
+            raise
+        self._gains_due = 0
+
+    def _hold_here(self) -> None:
+        for group in self._groups:
+            self._target[group.index] = group.joint_pos
+
+    def _off(self) -> None:
+        self._mode = Mode.OFF
+        for group in self._groups:
+            group.disable()
+
+    def _next_tick(self) -> int:
+        self._tick += 1
+        return self._tick
+
+    def _take_bus_time(self) -> float:
+        """Time on the motor buses since the last call [s]."""
+        before, self._busy = self._busy, sum(group.bus.busy for group in self._groups)
+        return self._busy - before
+
+
+def open_robot(
+    description: Robot,
+    ports: Mapping[str, str] | None = None,
+    clock: Clock = time.monotonic,
+) -> SerialRobot:
+    """Open the robot on its serial ports, without moving it.
+
+    Args:
+        description: what robot.toml says.
+        ports: device of each bus that is not on the port of robot.toml.
+        clock: [s], monotonic, the loop's.
+
+    Raises:
+        DeviceError: a port, motor or IMU is missing, busy or not as robot.toml says.
+        UsageError: `ports` names a bus that the robot does not have.
+    """
+    ports = ports or {}
+    unknown = [name for name in ports if name not in description.buses]
+    if unknown:
+        allowed = ", ".join(description.buses)
+        raise UsageError(f"ports: found bus '{unknown[0]}', allowed is one of {allowed}")
+    used = {joint.motor.bus for joint in description.joints} | {description.imu.bus}
+    transports: dict[str, SerialPort] = {}
+    try:
+        for name in sorted(used):
+            bus = description.buses[name]
+            transports[name] = SerialPort(ports.get(name, bus.port), bus.baud_rate, clock)
+        return SerialRobot(description, transports, clock)
+    except BaseException:
+        for transport in transports.values():
+            transport.close()
+        raise

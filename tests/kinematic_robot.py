@@ -1,0 +1,98 @@
+"""Test doubles: a clock that nobody waits for, and a robot without physics whose joints obey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from surefoot.hardware.interface import Command, Health, Mode, Sample
+from surefoot.models.errors import DeviceError
+from surefoot.models.robot import Robot
+
+
+@dataclass
+class FakeClock:
+    """Time that passes by sleeping, or by being told to."""
+
+    time: float = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep_until(self, when: float) -> None:
+        self.time = max(self.time, when)
+
+    def pass_by(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@dataclass
+class Action:
+    """A decision of a policy."""
+
+    target: np.ndarray
+    action: np.ndarray
+    inputs: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class KinematicRobot:
+    """Follows each target at once; remembers what it was told; lies when `spoil` says so."""
+
+    def __init__(self, robot: Robot, clock: FakeClock) -> None:
+        n = len(robot.joints)
+        self.clock = clock
+        self.joint_pos = robot.rest_pose.copy()
+        self.health = Health(
+            np.full(n, 12.0), np.full(n, 35.0), np.zeros(n, np.uint8), np.zeros(n, bool)
+        )
+        self.commands: list[Command] = []
+        self.reads = 0
+        self.enabling_time = 0.0  # of the first command that is not OFF [s]
+        self.spoil: Callable[[Sample], Sample] = lambda sample: sample
+        self.unplugged = False  # the port is gone
+        self.refuses = False  # to be written to
+
+    def read(self) -> Sample:
+        if self.unplugged:
+            raise DeviceError("/dev/ttyFAKE: the port is gone, allowed is a port that is there")
+        self.reads += 1
+        n = len(self.joint_pos)
+        sample = Sample(
+            time=self.clock.now(),
+            joint_pos=self.joint_pos.copy(),
+            joint_vel=np.zeros(n),
+            joint_torque=np.zeros(n),
+            age=np.full(n, 0.001),
+            alert=np.zeros(n, bool),
+            gyro=np.zeros(3),
+            gravity=np.array([0.0, 0.0, -1.0]),
+            acceleration=np.array([0.0, 0.0, 9.81 + 0.005 * (self.reads % 2)]),
+            imu_age=0.004,
+            health=self.health,
+        )
+        return self.spoil(sample)
+
+    def write(self, command: Command) -> None:
+        if self.unplugged or self.refuses:
+            raise DeviceError("/dev/ttyFAKE: the port is gone, allowed is a port that is there")
+        if command.mode is not Mode.OFF and not self.modes:
+            self.clock.pass_by(self.enabling_time)
+        self.commands.append(command)
+        if command.mode is Mode.TRACK:
+            assert command.target is not None
+            self.joint_pos = command.target.copy()
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def modes(self) -> list[Mode]:
+        return [command.mode for command in self.commands]
+
+
+def silence(sample: Sample, joints: list[int], age: float) -> Sample:
+    """`sample` with these motors not heard of for `age` [s]."""
+    ages = sample.age.copy()
+    ages[joints] = age
+    return replace(sample, age=ages)

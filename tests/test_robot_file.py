@@ -1,0 +1,233 @@
+"""robot.toml: what is read, and what a bad file is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from surefoot.models.errors import RobotFileError, SurefootError
+from surefoot.models.robot import available_robots, load_robot, parse_robot
+
+ROBOT = load_robot("quadruped")
+TEXT = (ROBOT.directory / "robot.toml").read_text()
+
+
+def changed(before: str, after: str, count: int = 1) -> str:
+    """The file with the first `count` places of `before` replaced, which must be there."""
+    assert before in TEXT, before
+    return TEXT.replace(before, after, count)
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(RobotFileError) as caught:
+        parse_robot(text, ROBOT.directory)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_quadruped():
+    assert (ROBOT.name, ROBOT.control_period, len(ROBOT.joints)) == ("quadruped", 0.02, 12)
+    assert ROBOT.joint_names[:3] == (
+        "front_left_hip_roll", "front_left_hip_pitch", "front_left_knee"
+    )  # fmt: skip
+    np.testing.assert_array_equal(ROBOT.default_pose, [0.0, 0.75, -1.5] * 4)
+    np.testing.assert_array_equal(ROBOT.rest_pose, [0.0, 1.65, -2.6] * 4)
+    assert [joint.motor.id for joint in ROBOT.joints] == list(range(1, 13))
+    assert ROBOT.joints[0].kp == 13.8  # from joint_defaults
+    assert ROBOT.joints[4].motor.sign == -1
+    assert ROBOT.joints[4].motor.model == "XM430-W210"  # from joint_defaults.motor
+    assert ROBOT.motor_models["XM430-W210"].torque_per_ampere == pytest.approx(3.0 / 2.3)
+    assert ROBOT.buses["motors"].baud_rate == 1_000_000
+    assert ROBOT.mjcf.is_file()
+    assert "joint.armature" in ROBOT.assumed
+
+
+def test_a_robot_is_found_by_name_folder_and_file():
+    assert "quadruped" in available_robots()
+    for place in (ROBOT.directory, ROBOT.directory / "robot.toml", str(ROBOT.directory)):
+        assert load_robot(place).joint_names == ROBOT.joint_names
+
+
+def test_a_robot_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ROBOT.joints[0].torque_limit = 100.0  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        ROBOT.torque_limit[0] = 100.0
+
+
+def test_a_joint_may_differ_from_the_defaults():
+    first = "motor = { id = 1, sign = 1 }"
+    robot = parse_robot(changed(first, f"kp = 20.0\n{first}"), ROBOT.directory)
+    assert (robot.joints[0].kp, robot.joints[1].kp) == (20.0, 13.8)
+
+
+def test_there_is_no_such_robot(tmp_path: Path):
+    with pytest.raises(SurefootError) as caught:
+        load_robot("hexapod")
+    assert str(caught.value) == (
+        f"there is no robot 'hexapod': give one of {', '.join(available_robots())}, "
+        "or the path of a robot.toml"
+    )
+    with pytest.raises(RobotFileError, match="there is no robot"):
+        load_robot(tmp_path)
+
+
+def test_the_source_is_named(tmp_path: Path):
+    path = tmp_path / "robot.toml"
+    path.write_text("format = ")
+    with pytest.raises(RobotFileError) as caught:
+        load_robot(path)
+    assert str(caught.value).startswith(f"{path}: not TOML: ")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RobotFileError, match="cannot be read: 'utf-8' codec"):
+        load_robot(path)
+
+
+EXACT = [
+    (
+        changed("[joint_defaults]\n", "[joint_defaults]\ntorque = 1.0\n"),
+        "joint[0] 'front_left_hip_roll'.torque: found 'an unknown key', allowed is one of "
+        "name, default, rest, lower, upper, torque_limit, velocity_limit, rate_limit, kp, kd, "
+        "armature, friction, motor",
+    ),
+    (
+        changed("rest = 1.65\n", ""),
+        "joint[1] 'front_left_hip_pitch'.rest: found 'nothing', allowed is a value: it is missing",
+    ),
+    (
+        changed("lower = -0.6", "lower = 0.6"),
+        "joint[0] 'front_left_hip_roll'.lower: found 0.6, allowed is < upper = 0.6",
+    ),
+    (
+        changed("id = 3, ", "id = 2, "),
+        "joint[2] 'front_left_knee'.motor.id: found 2, allowed is an id that is free "
+        "on bus 'motors'",
+    ),
+    (
+        changed("torque_limit = 2.0", "torque_limit = 0"),
+        "joint[0] 'front_left_hip_roll'.torque_limit: found 0.0, allowed is > 0",
+    ),
+    (
+        changed("torque_limit = 2.0", "torque_limit = 3.1"),
+        "joint[0] 'front_left_hip_roll'.torque_limit: found 3.1, allowed is <= 3.0, "
+        "the motor's stall torque",
+    ),
+    (
+        changed('bus = "motors"', 'bus = "motor"'),
+        "joint[0] 'front_left_hip_roll'.motor.bus: found 'motor', allowed is one of motors, imu",
+    ),
+    (
+        changed("default = 0.75", "default = 2.5"),
+        "joint[1] 'front_left_hip_pitch'.default: found 2.5, allowed is in [-0.6, 2.0]",
+    ),
+    (
+        changed("format = 1", "format = 2"),
+        "format: found 2, allowed is 1",
+    ),
+    (
+        changed("control_period = 0.02", "control_period = nan"),
+        "control_period: found nan, allowed is a finite number",
+    ),
+    (
+        changed('protocol = "dynamixel"', 'protocol = "canopen"'),
+        "bus.motors.protocol: found 'canopen', allowed is one of dynamixel, witmotion",
+    ),
+    (
+        changed("rotation = [1.0, 0.0, 0.0, 0.0]", "rotation = [1.0, 0.0, 0.0]"),
+        "imu.rotation: found [1.0, 0.0, 0.0], allowed is 4 numbers",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), EXACT, ids=[message[:40] for _, message in EXACT])
+def test_the_exact_words(text: str, message: str):
+    assert refusal(text) == f"robot.toml: {message}"
+
+
+OTHERS = [
+    ("front_left_knee", "front_left_hip_roll", "name: found 'front_left_hip_roll'"),
+    ("sign = 1 }", "sign = 0 }", "motor.sign: found 0, allowed is 1 or -1"),
+    ("id = 1,", "id = 253,", "motor.id: found 253, allowed is 0 to 252"),
+    ("id = 1,", 'id = "1",', "motor.id: found '1', allowed is a whole number"),
+    ("id = 1,", "id = 1.5,", "motor.id: found 1.5, allowed is a whole number"),
+    ("kp = 13.8", "kp = true", "kp: found True, allowed is a finite number"),
+    ("kp = 13.8", "kp = -1.0", "kp: found -1.0, allowed is > 0"),
+    ("kd = 0.37", "kd = -0.1", "kd: found -0.1, allowed is >= 0"),
+    ("gear = 1.0", "gear = -1.0", "gear: found -1.0, allowed is > 0"),
+    ("velocity_limit = 8.0", "velocity_limit = inf", "velocity_limit: found inf"),
+    ('model = "XM430-W210"', 'model = "XM540"', "motor.model: found 'XM540', allowed is one of"),
+    ('model = "quadruped.xml"', 'model = "dog.xml"', "model: found 'dog.xml', allowed is an MJCF"),
+    ("baud_rate = 1_000_000", "baud_rate = 0", "bus.motors.baud_rate: found 0, allowed is > 0"),
+    ("stall_torque = 3.0", "stall_torque = 0.0", "motor.XM430-W210.stall_torque: found 0.0"),
+    ("[1.0, 0.0, 0.0, 0.0]", "[1.0, 1.0, 0.0, 0.0]", "allowed is a unit quaternion w x y z"),
+    ("tilt_limit = 0.9", "tilt_limit = 0.0", "safety.tilt_limit: found 0.0, allowed is > 0"),
+    ("tilt_limit = 0.9", "#", "safety.tilt_limit: found 'nothing'"),
+    ("tilt_limit = 0.9", "tilt = 0.9", "safety.tilt: found 'an unknown key'"),
+    ("rate = 200.0", "rate = -1", "imu.rate: found -1.0, allowed is > 0"),
+    ('[imu]\nbus = "imu"', '[imu]\nbus = "x"', "imu.bus: found 'x', allowed is one of motors, imu"),
+    ("format = 1\n", "format = 1\ncolour = 3\n", "colour: found 'an unknown key'"),
+    ("control_period = 0.02", "control_period = 0", "control_period: found 0.0, allowed is > 0"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "message"), OTHERS)
+def test_what_else_is_refused(before: str, after: str, message: str):
+    found = refusal(changed(before, after))
+    assert message in found
+    assert ", allowed is " in found
+
+
+def tables() -> list[tuple[str, str]]:
+    """Each key of each section that is no joint's."""
+    return [
+        (section, key)
+        for section, table in tomllib.loads(TEXT).items()
+        if section in ("safety", "imu")
+        for key in table
+    ]
+
+
+@pytest.mark.parametrize(("section", "key"), tables())
+def test_every_figure_is_needed(section: str, key: str):
+    head, tail = TEXT.split(f"[{section}]\n")
+    lines = tail.splitlines(keepends=True)
+    index = next(i for i, line in enumerate(lines) if line.startswith(f"{key} ="))
+    text = head + f"[{section}]\n" + "".join(lines[:index] + lines[index + 1 :])
+    assert refusal(text) == (
+        f"robot.toml: {section}.{key}: found 'nothing', allowed is a value: it is missing"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "joint = 3", "format = 1", TEXT.split("[[joint]]")[0]])
+def test_a_file_that_is_cut_off_is_told_so(text: str):
+    assert refusal(text).startswith("robot.toml: ")
+
+
+@pytest.mark.parametrize(
+    "tail", ["joint = []\n", "joint = [1]\n", "joint = [{}]\n", "joint = [{motor = 3}]\n"]
+)
+def test_joints_that_are_none(tail: str):
+    head, rest = TEXT.split("[[joint]]", 1)
+    safety = rest[rest.index("[safety]") :]
+    assert "joint" in refusal(tail + head + safety)
+
+
+@pytest.mark.parametrize("after", ["motor = 3", "motor = []"])
+def test_a_motor_that_is_no_table(after: str):
+    assert "motor" in refusal(changed("motor = { id = 1, sign = 1 }", after))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("[bus.motors]", "[bus]\nmotors = 3\n[bus.other]"),
+        ("[motor.XM430-W210]", "[motor]\nXM430-W210 = 3\n[motor.other]"),
+        ('motor = { bus = "motors"', 'motor = 3 #{ bus = "motors"'),
+    ],
+)
+def test_a_section_that_is_no_table(before: str, after: str):
+    assert ", allowed is " in refusal(changed(before, after))

@@ -1,0 +1,720 @@
+"""The serial robot on motors in memory: opening, reading through faults, enabling, commanding."""
+
+import dataclasses
+import math
+import os
+import pty
+import struct
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from surefoot.hardware import xseries as x
+from surefoot.hardware.dynamixel import (
+    ALERT,
+    BROADCAST,
+    Block,
+    Instruction,
+    Packet,
+    encode_fast_status,
+    encode_instruction,
+    encode_status,
+    take_packet,
+)
+from surefoot.hardware.interface import Command, Mode, Sample
+from surefoot.hardware.motor_units import MotorUnits
+from surefoot.hardware.port import SerialPort, drain, drop_input
+from surefoot.hardware.serial_robot import SerialRobot, open_robot
+from surefoot.hardware.witmotion import (
+    encode_acceleration,
+    encode_angular_velocity,
+    encode_quaternion,
+)
+from surefoot.models.errors import DeviceError, NonFiniteError, UsageError
+from surefoot.models.robot import Robot, load_robot
+
+DESCRIPTION = load_robot("quadruped")
+REST = DESCRIPTION.rest_pose
+IDS = range(1, 13)
+BYTE_TIME = 10 / 1_000_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Motors:
+    """A bus of X-series motors as byte tables. It holds still and does what a test scripts."""
+
+    name, baud_rate = "memory", 1_000_000
+
+    def __init__(self, clock: Clock, ids: range = IDS) -> None:
+        self.clock = clock
+        self.tables = {id: bytearray(x.TABLE_SIZE) for id in ids}
+        self.requests: list[Packet] = []
+        self.pending = b""
+        self.ready = 0.0
+        self.silent: set[int] = set()
+        self.fast = True
+        self.alert: set[int] = set()
+        self.read_only: set[int] = set()  # addresses that keep their value
+        self.mangle: Callable[[Packet, bytes], bytes] = lambda request, reply: reply
+        for id in ids:
+            for register, value in (
+                (x.MODEL_NUMBER, 1030),
+                (x.FIRMWARE, 48),
+                (x.ID, id),
+                (x.OPERATING_MODE, 5),
+                (x.PWM_LIMIT, 885),
+                (x.CURRENT_LIMIT, 1193),
+                (x.PRESENT_VOLTAGE, 119),
+                (x.PRESENT_TEMPERATURE, 36),
+            ):
+                self.put(id, register, value)
+
+    def put(self, id: int, register: x.Register, value: int) -> None:
+        end = register.address + register.size
+        self.tables[id][register.address : end] = x.pack(register, value)
+
+    def get(self, id: int, register: x.Register) -> int:
+        data = self.tables[id][register.address : register.address + register.size]
+        return x.unpack(register, bytes(data))
+
+    def place(self, joint_pos: np.ndarray) -> None:
+        """Put every shaft where a power-up would find it: within one turn."""
+        for joint, angle in zip(DESCRIPTION.joints, joint_pos, strict=True):
+            counts = round(joint.motor.sign * angle / x.RADIANS_PER_COUNT)
+            self.put(joint.motor.id, x.PRESENT_POSITION, counts % x.COUNTS_PER_TURN)
+
+    def seen(self, instruction: Instruction) -> list[Packet]:
+        return [packet for packet in self.requests if packet.instruction == instruction]
+
+    # --- Transport ---
+
+    def write(self, data: bytes) -> None:
+        packet, rest, refused = take_packet(data)
+        assert packet is not None and not rest and not refused
+        self.requests.append(packet)
+        reply = self.mangle(packet, self.answer(packet))
+        self.pending += reply
+        self.ready = self.clock.now + (len(data) + len(reply)) * BYTE_TIME
+
+    def read(self, deadline: float) -> bytes:
+        if self.pending and max(deadline, self.clock.now) >= self.ready:
+            self.clock.now = max(self.clock.now, self.ready)
+            chunk, self.pending = self.pending, b""
+            return chunk
+        self.clock.now = max(self.clock.now, deadline)
+        return b""
+
+    def close(self) -> None:
+        self.closed = True
+
+    # --- Devices ---
+
+    def answer(self, packet: Packet) -> bytes:
+        params, kind = packet.params, packet.instruction
+        if kind == Instruction.PING:
+            if packet.id not in self.tables or packet.id in self.silent:
+                return b""
+            table = self.tables[packet.id]
+            return encode_status(packet.id, self.error(packet.id), bytes(table[0:2] + table[6:7]))
+        address, length = struct.unpack_from("<HH", params)
+        if kind == Instruction.SYNC_WRITE:
+            for at in range(4, len(params), 1 + length):
+                self.store(params[at], address, params[at + 1 : at + 1 + length])
+            return b""
+        ids = [packet.id] if kind == Instruction.READ else list(params[4:])
+        blocks = [Block(id, self.error(id), self.load(id, address, length)) for id in ids]
+        if kind == Instruction.FAST_SYNC_READ:
+            if not self.fast:
+                return b""
+            whole = encode_fast_status(blocks)
+            answering = next((i for i, id in enumerate(ids) if id in self.silent), len(ids))
+            return whole[: 8 + answering * (length + 4)] if answering else b""
+        heard = [block for block in blocks if block.id not in self.silent]
+        return b"".join(encode_status(block.id, block.error, block.data) for block in heard)
+
+    def error(self, id: int) -> int:
+        return ALERT if id in self.alert else 0
+
+    def place_of(self, id: int, address: int) -> int:
+        if x.INDIRECT_DATA <= address < x.INDIRECT_DATA + x.INDIRECT_COUNT:
+            at = x.INDIRECT_ADDRESS + 2 * (address - x.INDIRECT_DATA)
+            return int.from_bytes(self.tables[id][at : at + 2], "little")
+        return address
+
+    def load(self, id: int, address: int, length: int) -> bytes:
+        places = (self.place_of(id, address + i) for i in range(length))
+        return bytes(self.tables[id][place] for place in places)
+
+    def store(self, id: int, address: int, data: bytes) -> None:
+        if id in self.silent:
+            return
+        for i, byte in enumerate(data):
+            place = self.place_of(id, address + i)
+            assert place >= x.EEPROM_END, "nothing here may write EEPROM"
+            if place not in self.read_only:
+                self.tables[id][place] = byte
+
+
+class Imu:
+    """An IMU that lies level and turns about its z axis; it has always just sent."""
+
+    name, baud_rate = "memory", 115200
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.sending = True
+        self.sent = False
+
+    def write(self, data: bytes) -> None:
+        raise AssertionError("an IMU is only listened to")
+
+    def read(self, deadline: float) -> bytes:
+        if not self.sending or self.sent:
+            self.sent = False
+            self.clock.now = max(self.clock.now, deadline)
+            return b""
+        self.sent = True
+        return (
+            encode_acceleration([0, 0, 9.8])
+            + encode_angular_velocity([0, 0, 1])
+            + encode_quaternion([1, 0, 0, 0])
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class Bench:
+    """A robot on such motors, its loop one control period a tick."""
+
+    def __init__(self, description: Robot = DESCRIPTION) -> None:
+        self.clock = Clock()
+        self.motors, self.imu = Motors(self.clock), Imu(self.clock)
+        self.motors.place(REST)
+        self.description = description
+
+    def open(self) -> SerialRobot:
+        transports = {"motors": self.motors, "imu": self.imu}
+        self.robot = SerialRobot(self.description, transports, self.clock)
+        return self.robot
+
+    def tick(self) -> Sample:
+        start = self.clock.now
+        sample = self.robot.read()
+        self.clock.now = max(self.clock.now, start + self.description.control_period)
+        return sample
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def track(offset: float = 0.0, cap: float | None = None) -> Command:
+    caps = None if cap is None else np.full(12, cap)
+    return Command(Mode.TRACK, REST + offset, caps)
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def test_opening_moves_nothing_and_reads_the_pose_across_the_wrap(bench: Bench) -> None:
+    robot = bench.open()
+    sample = robot.read()
+    # Half of the angles are negative shaft angles, which a motor reports as 2048 to 4095.
+    np.testing.assert_allclose(sample.joint_pos, REST, atol=x.RADIANS_PER_COUNT)
+    assert np.all(sample.age < 0.01) and sample.imu_age < 0.01
+    assert sample.wire_errors == 0 and sample.wire_notes == ()
+    assert not robot.found_torque_on
+    written = {packet.params[0] for packet in bench.motors.seen(Instruction.SYNC_WRITE)}
+    assert written == {x.INDIRECT_ADDRESS}
+    assert not bench.motors.seen(Instruction.WRITE)
+    assert all(bench.motors.get(id, x.TORQUE_ENABLE) == 0 for id in IDS)
+
+
+def test_torque_found_on_is_left_on_and_told(bench: Bench) -> None:
+    bench.motors.put(4, x.TORQUE_ENABLE, 1)
+    robot = bench.open()
+    assert robot.found_torque_on
+    assert not bench.motors.seen(Instruction.SYNC_WRITE)
+    notes = [note for note in robot.read().wire_notes if "torque on (ID 4)" in note]
+    assert len(notes) == 1
+    with pytest.raises(DeviceError, match=r"found torque on \(ID 4\).*switch it off first"):
+        robot.write(track())
+    assert bench.motors.get(4, x.TORQUE_ENABLE) == 1
+    for _ in range(13):  # the slow read works without indirect addresses too
+        sample = bench.tick()
+    assert np.all(sample.health.voltage == pytest.approx(11.9))
+    robot.write(Command(Mode.OFF))
+    assert bench.motors.get(4, x.TORQUE_ENABLE) == 0
+    robot.write(track())
+    assert bench.motors.get(4, x.TORQUE_ENABLE) == 1
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "message"),
+    [
+        (x.MODEL_NUMBER, 1020, "model number 1020, allowed is 1030, XM430-W210"),
+        (x.OPERATING_MODE, 3, "operating mode 3, allowed is 5.*EEPROM .address 11.*setup"),
+        (x.DRIVE_MODE, 1, "drive mode 1, allowed is one without"),
+    ],
+)
+def test_a_wrong_motor_is_named(
+    bench: Bench, register: x.Register, value: int, message: str
+) -> None:
+    bench.motors.put(3, register, value)
+    with pytest.raises(DeviceError, match=rf"front_left_knee \(ID 3 on bus 'motors'\).*{message}"):
+        bench.open()
+    assert not bench.motors.seen(Instruction.SYNC_WRITE)
+
+
+def test_silent_motors_are_named_all_at_once(bench: Bench) -> None:
+    bench.motors.silent = {3, 7}
+    with pytest.raises(DeviceError, match=r"memory, 1000000 baud\): found no answer of ID 3, 7,"):
+        bench.open()
+
+
+def test_a_silent_imu_is_named(bench: Bench) -> None:
+    bench.imu.sending = False
+    with pytest.raises(DeviceError, match=r"IMU on bus 'imu'.*found packets of no type"):
+        bench.open()
+
+
+def test_return_delay_is_told_and_refused_only_where_it_eats_the_period() -> None:
+    bench = Bench()
+    for id in IDS:
+        bench.motors.put(id, x.RETURN_DELAY, 250)
+    notes = bench.open().read().wire_notes
+    assert any("return delay of 500 µs" in note for note in notes)
+    fast = Bench(dataclasses.replace(DESCRIPTION, control_period=0.01))
+    for id in IDS:
+        fast.motors.put(id, x.RETURN_DELAY, 250)
+    with pytest.raises(DeviceError, match=r"found 9\.\d ms a tick.*allowed is half .* 5\.0 ms"):
+        fast.open()
+
+
+def test_without_fast_sync_read_plain_ones_are_used(bench: Bench) -> None:
+    bench.motors.fast = False
+    robot = bench.open()
+    before = len(bench.motors.seen(Instruction.FAST_SYNC_READ))
+    sample = robot.read()
+    assert len(bench.motors.seen(Instruction.FAST_SYNC_READ)) == before
+    assert any("no fast sync read" in note for note in sample.wire_notes)
+    np.testing.assert_allclose(sample.joint_pos, REST, atol=x.RADIANS_PER_COUNT)
+    # 10 bits for each of 26 + 252 bytes or, every other tick, of two more a motor; then the slow
+    # read of one motor, 14 + 16 bytes.
+    times = sorted(bench.tick().bus_time / BYTE_TIME for _ in range(2))
+    assert times == pytest.approx([26 + 252 + 30, 26 + 276 + 30], rel=1e-6)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_units_and_signs(bench: Bench) -> None:
+    robot = bench.open()
+    for id in (2, 5):  # a joint with sign +1 and one with sign -1
+        bench.motors.put(id, x.PRESENT_CURRENT, 100)
+        bench.motors.put(id, x.PRESENT_VELOCITY, -20)
+    sample = robot.read()
+    # 100 · 2.69 mA · 3.0/2.3 N·m/A = 0.3509 N·m; 20 · 0.229 rpm = 0.4796 rad/s.
+    assert sample.joint_torque[[1, 4]] == pytest.approx([0.35087, -0.35087], abs=1e-4)
+    assert sample.joint_vel[[1, 4]] == pytest.approx([-0.47962, 0.47962], abs=1e-4)
+    assert sample.gyro == pytest.approx([0, 0, 1], abs=1e-3)
+    assert sample.gravity == pytest.approx([0, 0, -1], abs=1e-4)
+    assert sample.acceleration == pytest.approx([0, 0, 9.8], abs=1e-2)
+
+
+def test_gear_and_zero_by_hand() -> None:
+    joint = DESCRIPTION.joints[0]
+    motor = dataclasses.replace(joint.motor, gear=2.0, zero=math.pi, sign=-1)
+    joint = dataclasses.replace(joint, motor=motor)
+    model = DESCRIPTION.motor_models["XM430-W210"]
+    units = MotorUnits([joint], [model])
+    # 3072 counts are 1.5 π; -(1.5 π - π) / 2 = -π/4.
+    assert units.joint_pos(np.array([3072]))[0] == pytest.approx(-math.pi / 4)
+    assert units.goal_position(np.array([-math.pi / 4]))[0] == 3072
+    # 1 N·m at the joint is 0.5 N·m at the motor, 0.3833 A, 142.5 units, rounded down.
+    assert units.goal_current(np.array([1.0]), np.array([1193]))[0] == 142
+    # Angle and torque are both geared: a quarter of the gains.
+    assert units.position_gains([13.8], [0.37]) == [(200, 185)]
+
+
+def test_consecutive_reads_ask_for_different_lengths(bench: Bench) -> None:
+    bench.open()
+    lengths = []
+    for _ in range(4):
+        bench.tick()
+        lengths.append(bench.motors.seen(Instruction.FAST_SYNC_READ)[-1].params[2])
+    assert sorted(lengths[:2]) == [10, 12] and lengths[:2] == lengths[2:]
+
+
+def test_header_bytes_in_a_fast_reply(bench: Bench) -> None:
+    robot = bench.open()
+    for id in IDS:
+        bench.motors.put(id, x.PRESENT_CURRENT, -1)
+        bench.motors.put(id, x.PRESENT_VELOCITY, -3)
+    sample = robot.read()
+    assert sample.wire_errors == 0
+    assert sample.joint_vel[0] == pytest.approx(-3 * x.VELOCITY_UNIT)
+
+
+def test_silent_motor_ages_alone_and_is_asked_last(bench: Bench) -> None:
+    robot = bench.open()
+    bench.tick()
+    bench.motors.silent = {3}
+    sample = bench.tick()
+    # The shared reply ended at ID 3; a plain read brought the others.
+    assert np.flatnonzero(sample.age > 0.03).tolist() == [2]
+    assert np.all(np.delete(sample.age, 2) < 0.02)
+    assert any("no answer of ID 3" in note for note in sample.wire_notes)
+    bench.motors.requests.clear()
+    sample = bench.tick()
+    assert np.flatnonzero(sample.age > 0.03).tolist() == [2]
+    assert list(bench.motors.seen(Instruction.FAST_SYNC_READ)[0].params[4:])[-1] == 3
+    assert not bench.motors.seen(Instruction.SYNC_READ)
+    bench.motors.silent = set()
+    bench.tick()
+    assert np.all(robot.read().age < 0.01)
+
+
+def test_every_corrupted_byte_of_a_reply_is_refused_and_the_rest_kept(bench: Bench) -> None:
+    robot = bench.open()
+    size = 8 + 12 * 16
+    for at in range(0, size, 3):
+
+        def corrupt(request: Packet, reply: bytes, at: int = at) -> bytes:
+            if request.instruction != Instruction.FAST_SYNC_READ or at >= len(reply):
+                return reply
+            return reply[:at] + bytes([reply[at] ^ 0x10]) + reply[at + 1 :]
+
+        bench.motors.mangle = corrupt
+        errors = robot.read().wire_errors
+        sample = robot.read()
+        assert sample.wire_errors > errors
+        assert np.all(sample.age < 0.03)
+        np.testing.assert_allclose(sample.joint_pos, REST, atol=x.RADIANS_PER_COUNT)
+
+
+def test_dead_bus_ages_without_raising_and_comes_back(bench: Bench) -> None:
+    robot = bench.open()
+    first = bench.tick()
+    bench.motors.silent = set(IDS)
+    for count in range(1, 6):
+        sample = bench.tick()
+        assert np.all(sample.age > count * 0.019)
+        np.testing.assert_array_equal(sample.joint_pos, first.joint_pos)
+        assert sample.bus_time < DESCRIPTION.control_period
+    bench.motors.silent = set()
+    bench.tick()
+    assert np.all(robot.read().age < 0.01)
+
+
+def test_late_reply_is_not_taken_for_the_next_one(bench: Bench) -> None:
+    robot = bench.open()
+    held: list[bytes] = []
+
+    def late(request: Packet, reply: bytes) -> bytes:
+        if request.instruction not in (Instruction.FAST_SYNC_READ, Instruction.SYNC_READ):
+            return reply
+        held.append(reply)
+        return b"" if len(held) == 1 else held[-2]  # each reply comes one request late
+
+    bench.motors.mangle = late
+    bench.motors.place(REST + 0.1)
+    fresh = robot.read()
+    assert fresh.wire_errors > 0
+    for _ in range(4):
+        sample = robot.read()
+    np.testing.assert_allclose(sample.joint_pos, REST, atol=x.RADIANS_PER_COUNT)
+    assert np.all(sample.age > 0.02)
+    bench.motors.mangle = lambda request, reply: reply
+    np.testing.assert_allclose(robot.read().joint_pos, REST + 0.1, atol=x.RADIANS_PER_COUNT)
+
+
+def test_bytes_before_a_request_are_dropped(bench: Bench) -> None:
+    robot = bench.open()
+    bench.motors.pending = encode_instruction(1, Instruction.PING)
+    bench.motors.ready = 0.0
+    sample = robot.read()
+    assert sample.wire_errors == 1
+    assert sample.wire_notes == ("motors: dropped 10 bytes that nobody asked for",)
+    assert np.all(sample.age < 0.01)
+
+
+def test_impossible_jump_is_refused_until_time_makes_it_possible(bench: Bench) -> None:
+    robot = bench.open()
+    bench.tick()
+    jumped = REST.copy()
+    jumped[0] += 1.2  # joint_jump is 0.8 rad a tick
+    bench.motors.place(jumped)
+    sample = robot.read()
+    assert sample.joint_pos[0] == pytest.approx(REST[0], abs=1e-3)
+    assert sample.age[0] > 0.015 and np.all(sample.age[1:] < 0.01)
+    assert any("front_left_hip_roll" in n and "jump of 1.20" in n for n in sample.wire_notes)
+    bench.clock.now += DESCRIPTION.control_period
+    assert robot.read().joint_pos[0] == pytest.approx(jumped[0], abs=1e-3)
+
+
+def test_impossible_velocity_is_refused(bench: Bench) -> None:
+    robot = bench.open()
+    bench.motors.put(1, x.PRESENT_VELOCITY, 2000)  # 48 rad/s, six times the no-load speed
+    sample = robot.read()
+    assert sample.joint_vel[0] == 0 and sample.wire_errors == 1
+
+
+def test_encoder_wrap_is_unwrapped_and_goals_follow(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(track())
+    goal, position = (bench.motors.get(5, r) for r in (x.GOAL_POSITION, x.PRESENT_POSITION))
+    assert goal == position
+    bench.motors.put(5, x.PRESENT_POSITION, position - x.COUNTS_PER_TURN)
+    sample = robot.read()
+    np.testing.assert_allclose(sample.joint_pos, REST, atol=x.RADIANS_PER_COUNT)
+    assert any("(ID 5)" in note and "unwrapped" in note for note in sample.wire_notes)
+    robot.write(track())
+    assert bench.motors.get(5, x.GOAL_POSITION) == goal - x.COUNTS_PER_TURN
+    assert robot.read().wire_notes == ()
+
+
+def test_alert_and_slow_read(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(track())
+    bench.motors.put(9, x.HARDWARE_ERROR, x.HardwareError.OVERLOAD)
+    bench.motors.put(9, x.PRESENT_TEMPERATURE, 81)
+    bench.motors.put(2, x.BUS_WATCHDOG, x.WATCHDOG_TRIPPED)
+    bench.motors.alert = {9}
+    sample = bench.tick()
+    assert np.flatnonzero(sample.alert).tolist() == [8]
+    for _ in range(2):  # a motor with an alert is asked every other time
+        sample = bench.tick()
+    assert sample.health.error_bits[8] == 0x20 and sample.health.temperature[8] == 81
+    for _ in range(24):
+        sample = bench.tick()
+    assert np.flatnonzero(sample.health.watchdog_tripped).tolist() == [1]
+    assert sample.health.voltage == pytest.approx(np.full(12, 11.9))
+
+
+# --- commanding -----------------------------------------------------------------------------------
+
+
+def order_of(bench: Bench) -> list[int]:
+    """Addresses of the sync writes so far."""
+    return [
+        struct.unpack_from("<H", p.params)[0] for p in bench.motors.seen(Instruction.SYNC_WRITE)
+    ]
+
+
+def test_enabling_in_order_and_read_back(bench: Bench) -> None:
+    robot = bench.open()
+    bench.motors.requests.clear()
+    robot.write(track(0.1, cap=2.0))
+    assert order_of(bench) == [98, 168, 80, 108, 100, 224, 98, 64, 224]
+    for id in IDS:
+        get = bench.motors.get
+        # 13.8 N·m/rad / 0.01725 and 0.37 N·m·s/rad / 0.0005.
+        assert (get(id, x.POSITION_P_GAIN), get(id, x.POSITION_D_GAIN)) == (800, 740)
+        assert get(id, x.POSITION_I_GAIN) == 0
+        assert get(id, x.BUS_WATCHDOG) == 5  # 0.1 s
+        assert get(id, x.GOAL_PWM) == 885
+        assert get(id, x.TORQUE_ENABLE) == 1
+        # 2 N·m / (3.0/2.3 N·m/A) / 2.69 mA = 570.01.
+        assert get(id, x.GOAL_CURRENT) == 570
+    # The goal written before torque was the present position, the one after it the target.
+    goals = [p for p in bench.motors.seen(Instruction.SYNC_WRITE) if p.params[0] == 224]
+    present = [bench.motors.get(id, x.PRESENT_POSITION) for id in IDS]
+    for packet, offset in zip(goals, (0.0, 0.1), strict=True):
+        rows = [struct.unpack_from("<Bhi", packet.params, 4 + 7 * i) for i in range(12)]
+        signs = [joint.motor.sign for joint in DESCRIPTION.joints]
+        for (_, _, goal), here, sign in zip(rows, present, signs, strict=True):
+            assert goal == pytest.approx(here + sign * offset / x.RADIANS_PER_COUNT, abs=1)
+
+
+@pytest.mark.parametrize("address", [64, 84, 98, 116])
+def test_a_register_that_does_not_take_is_refused_and_torque_stays_off(
+    bench: Bench, address: int
+) -> None:
+    robot = bench.open()
+    bench.motors.read_only = {address}
+    bench.motors.place(REST)
+    with pytest.raises(DeviceError, match=r"motor of front_left_hip_\w+ \(ID \d .*after writing"):
+        robot.write(track())
+    assert all(bench.motors.get(id, x.TORQUE_ENABLE) == 0 for id in IDS)
+
+
+def test_hardware_error_refuses_torque(bench: Bench) -> None:
+    robot = bench.open()
+    bench.motors.put(7, x.HARDWARE_ERROR, 0x04)
+    with pytest.raises(DeviceError, match=r"rear_left_hip_roll.*OVERHEATING.*power-cycle"):
+        robot.write(track())
+
+
+def test_a_motor_lost_while_enabling_switches_all_off(bench: Bench) -> None:
+    robot = bench.open()
+
+    def unplug(request: Packet, reply: bytes) -> bytes:
+        if request.instruction == Instruction.SYNC_WRITE and request.params[0] == 64:
+            bench.motors.silent = {12}
+        return reply
+
+    bench.motors.mangle = unplug
+    with pytest.raises(DeviceError, match=r"ID 12 .*found no answer in torque enable"):
+        robot.write(track())
+    assert all(bench.motors.get(id, x.TORQUE_ENABLE) == 0 for id in range(1, 12))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["target", "torque_cap"])
+def test_nothing_is_written_for_a_command_that_is_not_finite(
+    bench: Bench, where: str, bad: float
+) -> None:
+    robot = bench.open()
+    robot.write(track())
+    bench.motors.requests.clear()
+    arrays = {"target": REST.copy(), "torque_cap": np.full(12, 1.0)}
+    arrays[where][4] = bad
+    with pytest.raises(NonFiniteError, match=rf"{where}\[4\]"):
+        robot.write(Command(Mode.TRACK, **arrays))
+    assert bench.motors.requests == []
+
+
+def test_wrong_shapes_and_missing_targets_are_refused(bench: Bench) -> None:
+    robot = bench.open()
+    with pytest.raises(UsageError, match=r"target: found shape \(11,\), allowed is \(12,\)"):
+        robot.write(Command(Mode.TRACK, REST[:11]))
+    with pytest.raises(UsageError, match="found none, allowed is one for TRACK"):
+        robot.write(Command(Mode.TRACK))
+
+
+def test_caps_stay_within_the_devices_limit(bench: Bench) -> None:
+    bench.motors.put(1, x.CURRENT_LIMIT, 300)
+    robot = bench.open()
+    robot.write(track(cap=2.0))
+    assert bench.motors.get(1, x.GOAL_CURRENT) == 300
+    robot.write(track(cap=0.0))
+    assert bench.motors.get(1, x.GOAL_CURRENT) == 0
+
+
+def test_hold_damp_and_off(bench: Bench) -> None:
+    robot = bench.open()
+    get = bench.motors.get
+    robot.write(track(-0.05))
+    goal = get(1, x.GOAL_POSITION)
+    robot.write(Command(Mode.HOLD, torque_cap=np.full(12, 1.0)))
+    assert get(1, x.GOAL_POSITION) == goal and get(1, x.GOAL_CURRENT) == 285
+    bench.motors.requests.clear()
+    for _ in range(5):
+        robot.write(Command(Mode.DAMP, torque_cap=np.full(12, 0.5)))
+    # Gains before goals, and again in case a packet was lost: a sync write has no reply.
+    assert order_of(bench) == [80, 224, 80, 224, 80, 224, 224, 224]
+    assert get(1, x.POSITION_P_GAIN) == 0
+    assert get(1, x.POSITION_D_GAIN) == 1600  # 0.8 N·m·s/rad / 0.0005
+    assert get(1, x.GOAL_CURRENT) == 142
+    bench.motors.requests.clear()
+    robot.write(track())
+    # Back to stiffness: the new goal first, so that nothing pulls to the old one.
+    assert order_of(bench) == [224, 80]
+    assert get(1, x.POSITION_P_GAIN) == 800
+    robot.write(Command(Mode.OFF))
+    assert all(get(id, x.TORQUE_ENABLE) == 0 for id in IDS)
+
+
+def test_hold_after_damp_holds_where_the_robot_sank_to(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(track())
+    robot.write(Command(Mode.DAMP))
+    bench.motors.place(REST + 0.3)
+    robot.read()
+    robot.write(Command(Mode.HOLD))
+    goals = [bench.motors.get(id, x.GOAL_POSITION) for id in IDS]
+    assert goals == [bench.motors.get(id, x.PRESENT_POSITION) for id in IDS]
+
+
+def test_first_command_damp_enables_damped(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(Command(Mode.DAMP))
+    assert bench.motors.get(1, x.POSITION_P_GAIN) == 0
+    assert bench.motors.get(1, x.TORQUE_ENABLE) == 1
+
+
+def test_off_is_repeated_until_it_is_seen(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(track())
+    bench.motors.silent = {6}
+    bench.motors.requests.clear()
+    robot.write(Command(Mode.OFF))
+    assert order_of(bench) == [64, 64, 64]
+    assert any("torque not seen off: ID 6" in note for note in robot.read().wire_notes)
+
+
+def test_tripped_watchdog_is_cleared_by_enabling_again(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(track())
+    for id in IDS:
+        bench.motors.put(id, x.BUS_WATCHDOG, x.WATCHDOG_TRIPPED)
+    robot.write(Command(Mode.OFF))
+    robot.write(track())
+    assert bench.motors.get(1, x.BUS_WATCHDOG) == 5
+
+
+# --- ports ----------------------------------------------------------------------------------------
+
+
+def test_a_missing_port_is_one_line_that_lists_those_present() -> None:
+    with pytest.raises(DeviceError, match=r"^port /dev/none: found no such device, .*present: .+$"):
+        SerialPort("/dev/none", 115200)
+    with pytest.raises(UsageError, match="found bus 'legs', allowed is one of motors, imu"):
+        open_robot(DESCRIPTION, {"legs": "/dev/none"})
+
+
+def test_serial_port_on_a_pseudo_terminal() -> None:
+    device, host = pty.openpty()
+    path = os.ttyname(host)
+    os.close(host)
+    port = SerialPort(path, 4_000_000)
+
+    def soon() -> float:
+        return time.monotonic() + 5
+
+    try:
+        with pytest.raises(DeviceError, match="in use by another process"):
+            SerialPort(path, 4_000_000)
+        packet = encode_instruction(BROADCAST, Instruction.PING)
+        port.write(packet)
+        assert os.read(device, 100) == packet
+        os.write(device, b"\xff\xfd\x00\x0a\x0d\x11\x13")
+        assert port.read(soon()) == b"\xff\xfd\x00\x0a\x0d\x11\x13"
+        assert port.read(0.0) == b""
+        os.write(device, bytes(300))
+        assert drop_input(port) == 300
+        os.close(device)
+        with pytest.raises(DeviceError, match="found it gone"):
+            port.read(soon())
+        with pytest.raises(DeviceError, match="found it gone"):
+            port.write(packet)
+    finally:
+        port.close()
+        port.close()
+
+
+def test_drain_ends_with_silence_or_at_its_limit() -> None:
+    clock = Clock()
+    motors = Motors(clock)
+    motors.pending = bytes(50)
+    assert drain(motors, clock, silence=0.002, limit=1.0) == 50
+    assert clock.now == pytest.approx(50.002)
+
+    class Babbler(Motors):
+        def read(self, deadline: float) -> bytes:
+            self.clock.now += 0.001
+            return b"\x00"
+
+    clock = Clock()
+    assert drain(Babbler(clock), clock, silence=0.002, limit=0.01) == pytest.approx(10, abs=1)
