@@ -1,0 +1,127 @@
+"""The contract inside a policy file: everything that must agree before a robot moves.
+
+One JSON string in the ONNX file's metadata, under the key `surefoot`, at full precision.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from ..models.errors import PolicyError
+from ..models.robot import Robot
+
+FORMAT = 1
+KEY = "surefoot"
+TOLERANCE = 1e-5  # between frameworks, and of the golden pairs
+FRAMES = {
+    "base": "x forward, y left, z up",
+    "gyro": "angular velocity of the base, in the base frame [rad/s]",
+    "gravity": "unit vector pointing down, in the base frame",
+    "command": "vx, vy [m/s] and yaw rate [rad/s] of the base, in its heading frame",
+    "joint": "angles and velocities as robot.toml and the MJCF define them [rad, rad/s]",
+}
+
+
+@dataclass(frozen=True)
+class GoldenPair:
+    """Inputs and outputs of one call, by name, each of shape (width,)."""
+
+    inputs: Mapping[str, list[float]]
+    outputs: Mapping[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a policy was made for. Lists follow the order of `joints`."""
+
+    robot: str
+    joints: list[str]
+    control_period: float  # [s]
+    clock_period: float  # at which the input `clock` wraps [s]
+    default_pose: list[float]  # [rad]
+    lower: list[float]  # [rad]
+    upper: list[float]  # [rad]
+    torque_limit: list[float]  # [N·m]
+    rate_limit: list[float]  # [rad/s]
+    kp: list[float]  # [N·m/rad]
+    kd: list[float]  # [N·m·s/rad]
+    action_scale: float  # joint_target = default_pose + action_scale · action [rad]
+    command_range: list[float]  # ± vx [m/s], vy [m/s], yaw rate [rad/s] it was trained for
+    terms: list[dict[str, Any]]  # of the observation, in order
+    initial_state: list[float] | None = None  # of the input `state`, where there is one
+    frames: Mapping[str, str] = field(default_factory=lambda: dict(FRAMES))
+    training: Mapping[str, Any] = field(default_factory=dict)  # config, seed, steps, commit
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    golden: list[GoldenPair] = field(default_factory=list)
+    tolerance: float = TOLERANCE
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """One line; floats keep every bit. Raises ValueError where a number isn't finite."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Contract:
+        """Raises PolicyError where the text is no contract of this format."""
+        try:
+            table = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise PolicyError(f"the policy's contract is not JSON: {error}") from None
+        if not isinstance(table, dict):
+            raise PolicyError(f"the policy's contract is a {type(table).__name__}, not a table")
+        found = table.get("format")
+        if found != FORMAT:
+            raise PolicyError(
+                f"contract format: the policy has {found}, this version reads {FORMAT}"
+            )
+        names = {f.name for f in fields(cls)}
+        if unknown := sorted(set(table) - names):
+            raise PolicyError(f"the policy's contract has unknown keys: {', '.join(unknown)}")
+        if missing := sorted(names - set(table)):
+            raise PolicyError(f"the policy's contract lacks the keys: {', '.join(missing)}")
+        try:
+            table["golden"] = [GoldenPair(**pair) for pair in table["golden"]]
+        except TypeError as error:
+            raise PolicyError(f"the policy's golden pairs are broken: {error}") from None
+        return cls(**table)
+
+    def require_robot(self, robot: Robot) -> None:
+        """Raise PolicyError, naming both sides, where the policy was made for another robot."""
+        if self.robot != robot.name:
+            raise PolicyError(f"the policy is for robot '{self.robot}', this is '{robot.name}'")
+        if list(self.joints) != list(robot.joint_names):
+            here, there = _first_difference(robot.joint_names, self.joints)
+            raise PolicyError(f"joint order differs: the policy has {there}, robot.toml has {here}")
+        if self.control_period != robot.control_period:
+            raise PolicyError(
+                f"control period differs: the policy has {self.control_period} s, "
+                f"robot.toml has {robot.control_period} s"
+            )
+        for key in ("default_pose", "lower", "upper", "torque_limit", "rate_limit", "kp", "kd"):
+            self._require_equal(key, getattr(robot, key), robot.joint_names)
+
+    def _require_equal(self, key: str, ours: np.ndarray, joints: tuple[str, ...]) -> None:
+        theirs = getattr(self, key)
+        if len(theirs) != len(ours):
+            raise PolicyError(
+                f"{key}: the policy has {len(theirs)} values, robot.toml has {len(ours)}"
+            )
+        for joint, here, there in zip(joints, ours.tolist(), theirs, strict=True):
+            if here != there:
+                raise PolicyError(
+                    f"{key} of {joint} differs: the policy has {there}, robot.toml has {here}"
+                )
+
+
+def _first_difference(ours: tuple[str, ...], theirs: list[str]) -> tuple[str, str]:
+    for index in range(max(len(ours), len(theirs))):
+        here = ours[index] if index < len(ours) else "nothing"
+        there = theirs[index] if index < len(theirs) else "nothing"
+        if here != there:
+            return f"'{here}' at {index}", f"'{there}' at {index}"
+    return "the same", "the same"

@@ -1,0 +1,175 @@
+"""The policy as it runs on the robot: one ONNX file, raw sensors in, joint targets out.
+
+Loading checks the whole contract against robot.toml and replays the golden pairs. No torch, no
+mujoco.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # pyright: ignore
+
+from ..hardware.interface import Sample
+from ..models.errors import PolicyError
+from ..models.observation import input_widths
+from ..models.robot import Robot
+from .contract import KEY, Contract
+
+OUTPUTS = ("action", "joint_target")
+BROKEN_FILE = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the policy wants, untrusted, and what it was asked."""
+
+    inputs: Mapping[str, np.ndarray]  # float32, each of shape (width,)
+    action: np.ndarray  # raw, float32. Shape (n,)
+    target: np.ndarray  # joint target [rad], float64. Shape (n,)
+
+
+class Controller:
+    """A policy with its memory: the previous action, and the state where it has one."""
+
+    def __init__(self, policy: str | Path | bytes, robot: Robot) -> None:
+        """Load a policy for a robot.
+
+        Raises:
+            PolicyError: the file is no policy, or was made for another robot; both sides are named.
+        """
+        self.model = read_policy(policy)
+        self.sha256 = hashlib.sha256(self.model).hexdigest()
+        self._session = open_session(self.model)
+        self.contract = read_contract(self._session)
+        self.contract.require_robot(robot)
+        self._check_signature(len(robot.joints))
+        self._clock_ticks = round(self.contract.clock_period / robot.control_period)
+        self._period = robot.control_period
+        self.input_names = [wire.name for wire in self._session.get_inputs()]
+        self._outputs = [wire.name for wire in self._session.get_outputs()]
+        self._has_state = "state" in self.input_names
+        self.reset()
+        self._replay_golden_pairs()
+
+    def reset(self) -> None:
+        """Forget the past: to be called when a run begins."""
+        self._previous_action = np.zeros(len(self.contract.joints), np.float32)
+        self._state = np.asarray(self.contract.initial_state or [], np.float32)
+
+    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
+        """One decision. `tick` counts control periods since RUN began, skipped ones included."""
+        inputs = {
+            "joint_pos": sample.joint_pos,
+            "joint_vel": sample.joint_vel,
+            "gyro": sample.gyro,
+            "gravity": sample.gravity,
+            "command": command,
+            "previous_action": self._previous_action,
+            "clock": np.array([tick % self._clock_ticks * self._period]),
+            "state": self._state,
+        }
+        outputs = self.infer({name: inputs[name] for name in self.input_names})
+        self._previous_action = outputs["action"]
+        if self._has_state:
+            self._state = outputs["next_state"]
+        asked = {name: np.asarray(inputs[name], np.float32) for name in self.input_names}
+        return Decision(asked, outputs["action"], outputs["joint_target"].astype(np.float64))
+
+    def infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The bare graph on one set of inputs, each of shape (width,); so are the outputs."""
+        rows = {name: np.asarray(v, np.float32)[None] for name, v in inputs.items()}
+        return {name: value[0] for name, value in self.infer_batch(rows).items()}
+
+    def infer_batch(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The bare graph on N sets of float32 inputs, each (N, width); so are the outputs."""
+        outputs = self._session.run(None, {name: inputs[name] for name in self.input_names})
+        return dict(zip(self._outputs, cast("list[np.ndarray]", outputs), strict=True))
+
+    def _check_signature(self, n: int) -> None:
+        allowed = {**input_widths(n), "state": len(self.contract.initial_state or [])}
+        for wire in self._session.get_inputs():
+            if wire.name not in allowed:
+                names = ", ".join(allowed)
+                raise PolicyError(
+                    f"the policy asks for input '{wire.name}'; this robot gives {names}"
+                )
+            if wire.shape[-1] != allowed[wire.name]:
+                raise PolicyError(
+                    f"input '{wire.name}' is {wire.shape[-1]} wide in the policy, "
+                    f"{allowed[wire.name]} on this robot"
+                )
+        widths = {wire.name: wire.shape[-1] for wire in self._session.get_outputs()}
+        for name in OUTPUTS:
+            if widths.get(name) != n:
+                raise PolicyError(
+                    f"output '{name}' is {widths.get(name, 'missing')} in the policy; "
+                    f"this robot takes {n} values"
+                )
+
+    def _replay_golden_pairs(self) -> None:
+        tolerance = self.contract.tolerance
+        if not self.contract.golden:
+            raise PolicyError("the policy has no golden pairs; export it again")
+        for index, pair in enumerate(self.contract.golden):
+            if sorted(pair.inputs) != sorted(self.input_names):
+                raise PolicyError(
+                    f"golden pair {index} has inputs {', '.join(pair.inputs)}, "
+                    f"the policy asks for {', '.join(self.input_names)}"
+                )
+            outputs = self.infer({k: np.asarray(v, np.float32) for k, v in pair.inputs.items()})
+            for name, expected in pair.outputs.items():
+                error = float(np.abs(outputs[name] - np.asarray(expected, np.float32)).max())
+                if not error <= tolerance:  # a NaN is refused too
+                    raise PolicyError(
+                        f"golden pair {index}: output '{name}' is off by {error:.3g} here, "
+                        f"allowed is {tolerance:g}: the file or this ONNX Runtime is broken"
+                    )
+
+
+def read_policy(policy: str | Path | bytes) -> bytes:
+    """The file's bytes. Raises PolicyError where there is no such file."""
+    if isinstance(policy, bytes):
+        return policy
+    path = Path(policy)
+    if not path.is_file():
+        raise PolicyError(f"there is no policy file '{policy}'")
+    return path.read_bytes()
+
+
+def open_session(model: bytes) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on one thread that doesn't spin. Raises PolicyError."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except BROKEN_FILE as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PolicyError(f"not a policy that ONNX Runtime can load: {line}") from None
+
+
+def read_contract(session: onnxruntime.InferenceSession) -> Contract:
+    """The contract in the file's metadata. Raises PolicyError."""
+    metadata = session.get_modelmeta().custom_metadata_map
+    if KEY not in metadata:
+        raise PolicyError(
+            "the ONNX file carries no Surefoot contract: use surefoot export"
+        )
+    return Contract.from_json(metadata[KEY])

@@ -1,0 +1,165 @@
+"""From a trained network to the one ONNX file that is the whole contract. Workstation only.
+
+Export fails hard unless torch and ONNX Runtime agree at every tick of a rollout in simulation that
+ONNX Runtime drives: two rollouts of their own would part by contact chaos.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ..models.errors import PolicyError
+from ..models.observation import describe, input_widths, observe
+from ..sim.walk import WalkEnv
+from .contract import KEY, TOLERANCE, Contract, GoldenPair
+from .controller import open_session
+
+OPSET = 20
+CHECK_TICKS = 250
+GOLDEN_TICKS = (0, 7, 50, 120, 249)
+
+
+class DeployedPolicy(nn.Module):
+    """Raw sensors in, action and joint target out; everything between is in the graph."""
+
+    def __init__(self, actor: nn.Module, task: WalkEnv) -> None:
+        super().__init__()
+        self.actor = actor
+        self.terms = tuple(task.terms)
+        self.scale = float(task.contract["action_scale"])
+        self.register_buffer(
+            "default_pose", torch.tensor(task.robot.default_pose, dtype=torch.float32)
+        )
+        widths = input_widths(len(task.robot.joints))
+        used = {term.input for term in self.terms}
+        self.widths = {name: width for name, width in widths.items() if name in used}
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs in the order of `widths`, each (N, width); outputs (N, n)."""
+        named = dict(zip(self.widths, inputs, strict=True))
+        action = self.actor(observe(self.terms, named, torch))
+        return action, self.default_pose + self.scale * action
+
+
+def export_policy(
+    actor: nn.Module,
+    task: WalkEnv,
+    path: Path,
+    training: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    seed: int = 0,
+) -> Contract:
+    """Write `actor`, which maps observations (N, D) to actions (N, n), as a policy for `task`.
+
+    Raises:
+        PolicyError: torch and ONNX Runtime disagree, or an output is not finite.
+    """
+    module = DeployedPolicy(actor, task).eval()
+    model = _to_onnx(module)
+    golden = _compare(module, model, task, seed)
+    robot, agreed = task.robot, task.contract
+    contract = Contract(
+        robot=robot.name,
+        joints=list(robot.joint_names),
+        control_period=robot.control_period,
+        clock_period=agreed["clock_period"],
+        default_pose=robot.default_pose.tolist(),
+        lower=robot.lower.tolist(),
+        upper=robot.upper.tolist(),
+        torque_limit=robot.torque_limit.tolist(),
+        rate_limit=robot.rate_limit.tolist(),
+        kp=robot.kp.tolist(),
+        kd=robot.kd.tolist(),
+        action_scale=agreed["action_scale"],
+        command_range=list(agreed["command_range"]),
+        terms=describe(task.terms),
+        training=training,
+        evaluation=evaluation,
+        golden=golden,
+    )
+    path.write_bytes(_with_contract(model, contract))
+    return contract
+
+
+def add_evaluation(path: Path, evaluation: Mapping[str, Any]) -> None:
+    """Put the figures of an evaluation into the contract of the policy at `path`."""
+    model = path.read_bytes()
+    metadata = {entry.key: entry.value for entry in onnx.load_from_string(model).metadata_props}
+    contract = Contract.from_json(metadata[KEY])
+    path.write_bytes(_with_contract(model, replace(contract, evaluation=evaluation)))
+
+
+def _with_contract(model: bytes, contract: Contract) -> bytes:
+    graph = onnx.load_from_string(model)
+    onnx.helper.set_model_props(graph, {KEY: contract.to_json()})
+    onnx.checker.check_model(graph)
+    return graph.SerializeToString()
+
+
+def _to_onnx(module: DeployedPolicy) -> bytes:
+    # Two rows: a size of 1 would be specialised, and the batch could not vary.
+    inputs = tuple(torch.zeros(2, width) for width in module.widths.values())
+    names = list(module.widths)
+    batch = torch.export.Dim("batch", min=1, max=1 << 20)
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+            program = torch.onnx.export(
+                module,
+                inputs,
+                input_names=names,
+                output_names=["action", "joint_target"],
+                dynamic_shapes=(tuple({0: batch} for _ in names),),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+            assert program is not None
+    finally:
+        quiet.setLevel(level)
+    return program.model_proto.SerializeToString()
+
+
+def _compare(module: DeployedPolicy, model: bytes, task: WalkEnv, seed: int) -> list[GoldenPair]:
+    """Drive `task` with ONNX Runtime, compare with torch at every tick, keep some pairs."""
+    session = open_session(model)
+    task.reset(seed=seed)
+    golden = []
+    for tick in range(CHECK_TICKS):
+        feeds = {name: np.array(task.inputs[name]) for name in module.widths}
+        action, target = (np.asarray(output) for output in session.run(None, dict(feeds)))
+        with torch.no_grad():
+            expected = module(*(torch.from_numpy(feed) for feed in feeds.values()))
+        for name, ours, theirs in zip(
+            ("action", "joint_target"), (action, target), expected, strict=True
+        ):
+            error = float(np.abs(ours - theirs.numpy()).max())
+            if not error <= TOLERANCE:
+                raise PolicyError(
+                    f"export: '{name}' of ONNX Runtime and of torch differ by {error:.3g} "
+                    f"at tick {tick}, allowed is {TOLERANCE:g}"
+                )
+        if tick in GOLDEN_TICKS:
+            single = {name: feed[:1] for name, feed in feeds.items()}
+            a, t = (np.asarray(output) for output in session.run(None, dict(single)))
+            golden.append(
+                GoldenPair(
+                    {name: feed[0].tolist() for name, feed in single.items()},
+                    {"action": a[0].tolist(), "joint_target": t[0].tolist()},
+                )
+            )
+        task.step(action)
+    return golden

@@ -1,0 +1,284 @@
+"""The control loop: read, observe, infer, limit, write, log, at absolute deadlines.
+
+Tick k begins at origin + k · period and is to end before tick k + 1. One that ends later has missed
+its deadline. The tick after it is skipped if it could begin only more than half a period late, so
+that ticks never follow each other in a burst; skipped ticks count in the tick's number and so in
+the policy's clock. The clock is injected: nothing here waits in a test.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..hardware.interface import Sample
+from ..models.errors import DeviceError, UsageError
+from ..models.robot import Robot
+from .checks import non_finite
+from .log_format import Level, tick_dtype
+from .record import RunSummary, Tally, Times, fill
+from .safety import SafetyMonitor
+from .schedule import Schedule
+from .verdict import Decision, State, Verdict
+
+FAREWELLS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
+NO_COMMAND = np.zeros(3)
+
+
+class Clock(Protocol):
+    """The loop's time."""
+
+    def now(self) -> float:
+        """Time, of any origin, that never runs back [s]."""
+        ...
+
+    def sleep_until(self, when: float) -> None:
+        """Return at `when` [s], at once if it is past."""
+        ...
+
+
+class RealClock:
+    """CLOCK_MONOTONIC, which the serial robot and the log use too."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep_until(self, when: float) -> None:
+        while (left := when - self.now()) > 0:
+            time.sleep(left)
+
+
+class SensorSource(Protocol):
+    """The half of a robot that the loop may use: writing is the safety monitor's."""
+
+    def read(self) -> Sample: ...
+
+
+class Controller(Protocol):
+    """A policy that runs."""
+
+    def reset(self) -> None: ...
+
+    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision: ...
+
+
+class Log(Protocol):
+    """Where records and events go; neither blocks nor raises."""
+
+    def record(self, record: Any) -> object: ...
+
+    def event(self, level: Level, text: str) -> object: ...
+
+
+Progress = Callable[[int, float, Verdict], None]  # tick, time in RUN [s], verdict
+
+
+class StopRequest:
+    """Ctrl-C: the first asks the robot to lie down, the second to yield at once."""
+
+    def __init__(self) -> None:
+        self.presses = 0
+
+    def press(self, *_: object) -> None:
+        """Ask once more. Usable as a signal handler."""
+        self.presses += 1
+
+    @contextmanager
+    def on_signals(self) -> Iterator[StopRequest]:
+        """Let SIGINT, SIGTERM and SIGHUP ask, instead of ending the process."""
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self.press) for number in signals}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(
+    robot: Robot,
+    source: SensorSource,
+    controller: Controller,
+    monitor: SafetyMonitor,
+    schedule: Schedule,
+    duration: float = math.inf,
+    clock: Clock | None = None,
+    stop: StopRequest | None = None,
+    log: Log | None = None,
+    on_tick: Progress | None = None,
+) -> RunSummary:
+    """A whole run: stand up, run for `duration` [s], lie down, torque off; or a dry run of it.
+
+    For after the preflight checks and an operator's yes: the first tick may move the robot. Returns
+    when torque is off. Should anything here raise, the robot is damped and switched off first.
+
+    Raises:
+        UsageError: the monitor is in no state to start.
+        DeviceError: the port was gone before the first sample, or in a dry run.
+    """
+    if not monitor.dry_run and monitor.state is State.OFF:
+        monitor.start()
+    if not monitor.dry_run and monitor.state is not State.STAND:
+        raise UsageError(f"run: found state {monitor.state.name}, allowed is OFF or STAND")
+    loop = _Loop(robot, source, controller, monitor, schedule, clock or RealClock(), log, on_tick)
+    try:
+        return loop.run(duration, stop or StopRequest())
+    except BaseException as error:
+        monitor.damp(f"the control loop failed: {type(error).__name__}: {error}")
+        loop.wind_down()
+        raise
+
+
+class _Loop:
+    def __init__(
+        self,
+        robot: Robot,
+        source: SensorSource,
+        controller: Controller,
+        monitor: SafetyMonitor,
+        schedule: Schedule,
+        clock: Clock,
+        log: Log | None,
+        on_tick: Progress | None,
+    ) -> None:
+        self._period = robot.control_period
+        self._source, self._controller, self._monitor = source, controller, monitor
+        self._schedule, self._clock, self._log, self._on_tick = schedule, clock, log, on_tick
+        self._record = np.zeros((), tick_dtype(len(robot.joints)))
+        self._tally = Tally(self._period)
+        self._sample: Sample | None = None
+        self._state = State.OFF  # of the tick before
+        self._origin = clock.now()  # when tick 0 begins [s]
+        self._tick = -1
+        self._missed = 0  # in all
+        self._missed_in_a_row = 0
+        self._run_from: int | None = None  # first tick of RUN
+        self._run_ticks = 0
+
+    def run(self, duration: float, stop: StopRequest) -> RunSummary:
+        farewells = 0
+        while farewells < FAREWELLS:
+            self._heed(duration, stop)
+            if self._monitor.dry_run and (
+                stop.presses or self._run_ticks * self._period >= duration
+            ):
+                break
+            self._one_tick()
+            farewells += self._monitor.ended and not self._monitor.dry_run
+        fault, cause = self._monitor.fault, self._monitor.cause
+        return self._tally.summary(self._missed, self._run_ticks, fault, cause)
+
+    def wind_down(self) -> None:
+        """To torque off without sensors or policy, by what the monitor does alone."""
+        if self._sample is None or self._monitor.dry_run:
+            return
+        self._sample, farewells = replace(self._sample, wire_notes=()), 0
+        while farewells < FAREWELLS:
+            self._clock.sleep_until(self._clock.now() + self._period)
+            verdict = self._monitor.tick(self._sample, None, self._clock.now())
+            self._tell(verdict)
+            farewells += self._monitor.ended
+
+    def _heed(self, duration: float, stop: StopRequest) -> None:
+        """Whether it is time to end."""
+        if stop.presses > 1:
+            self._monitor.damp("stopped twice: yielding at once")
+        elif stop.presses or self._run_ticks * self._period >= duration - 1e-9:
+            self._monitor.stop()
+
+    def _one_tick(self) -> None:
+        slots = self._await_tick()
+        start = self._clock.now()
+        sample = self._read()
+        read = self._clock.now()
+        command, decision = self._decide(sample, slots)
+        inferred = self._clock.now()
+        starting = self._monitor.state is State.STAND and self._tally.ticks == 0
+        verdict = self._monitor.tick(sample, decision, inferred, self._missed_in_a_row)
+        written = self._clock.now()
+        times = Times(self._origin + self._tick * self._period, start, read, inferred, written)
+        self._tally.add(times, verdict, slots)
+        self._tell(verdict)
+        if self._log:
+            fill(self._record, self._tick, times, self._missed, sample, command, decision, verdict)
+            self._log.record(self._record)
+        if self._on_tick:
+            self._on_tick(self._tick, self._run_ticks * self._period, verdict)
+        if starting:  # enabling torque talks with every motor and takes what it takes
+            self._origin = self._clock.now() - self._tick * self._period
+            self._tally.restart()
+        self._judge_deadline(slots)
+
+    def _await_tick(self) -> int:
+        """Sleep until the next tick that can begin in time; how many ticks on that is."""
+        due = max(self._tick + 1, math.ceil(self._ticks_passed() - 0.5))
+        self._clock.sleep_until(self._origin + due * self._period)
+        due = max(due, math.floor(self._ticks_passed()))  # woken whole periods late
+        slots = due - self._tick
+        self._tick = due
+        self._missed += slots - 1
+        self._missed_in_a_row += slots - 1
+        return slots
+
+    def _ticks_passed(self) -> float:
+        return (self._clock.now() - self._origin) / self._period
+
+    def _judge_deadline(self, slots: int) -> None:
+        """A row of missed deadlines ends with a tick on time that follows upon its predecessor."""
+        if self._clock.now() > self._origin + (self._tick + 1) * self._period:
+            self._missed += 1
+            self._missed_in_a_row += 1
+        elif slots == 1:
+            self._missed_in_a_row = 0
+
+    def _read(self) -> Sample:
+        """A sample; when the port is gone, the last one, grown old."""
+        try:
+            sample = self._source.read()
+        except DeviceError as error:
+            last = self._sample
+            if last is None or self._monitor.dry_run:
+                raise
+            self._monitor.lost(error)
+            now = self._clock.now()
+            passed = now - last.time
+            sample = replace(
+                last, time=now, age=last.age + passed, imu_age=last.imu_age + passed, wire_notes=()
+            )
+        self._sample = sample
+        return sample
+
+    def _decide(self, sample: Sample, slots: int) -> tuple[np.ndarray, Decision | None]:
+        """The command and the policy's decision, where it is its turn."""
+        if not self._monitor.wants_decision:
+            return NO_COMMAND, None
+        if self._run_from is None:
+            self._run_from = self._tick
+            self._controller.reset()
+            slots = 1
+        self._run_ticks += slots
+        ticks = self._tick - self._run_from
+        command = self._schedule.at(ticks * self._period)
+        if non_finite(sample):  # it would stay in the policy's memory
+            return command, None
+        return command, self._controller.act(sample, command, ticks)
+
+    def _tell(self, verdict: Verdict) -> None:
+        """Events of this tick to the log."""
+        if not self._log:
+            return
+        if verdict.state is not self._state:
+            self._log.event(Level.INFO, f"{self._state.name} -> {verdict.state.name}")
+            self._state = verdict.state
+        if verdict.message:
+            level = Level.WARNING if verdict.fault else Level.INFO
+            self._log.event(Level.ERROR if self._monitor.fault else level, verdict.message)
+        for note in self._sample.wire_notes if self._sample else ():
+            self._log.event(Level.WARNING, note)

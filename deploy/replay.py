@@ -1,0 +1,156 @@
+"""A logged run, once more: through its policy, and through the simulation. Workstation only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from ..hardware.interface import Command, Mode
+from ..models.errors import UsageError
+from ..models.robot import Robot, parse_robot
+from ..sim.simulated_robot import SimulatedRobot
+from .controller import Controller
+from .log import processor
+from .log_reader import RunLog
+
+ROBOT_FILE, POLICY_FILE = "robot.toml", "policy.onnx"
+OTHER_MACHINE_TOLERANCE = 1e-4  # of actions and targets, on another build or processor
+
+
+@dataclass(frozen=True)
+class PolicyReplay:
+    """The policy, re-run on the logged inputs."""
+
+    ticks: int  # that were compared
+    same_machine: bool  # same ONNX Runtime build and processor: then every bit counts
+    identical: int  # ticks whose action and target agree in every bit
+    largest_difference: float  # of any action or target [1, rad]
+
+    @property
+    def tolerance(self) -> float:
+        """Allowed difference."""
+        return 0.0 if self.same_machine else OTHER_MACHINE_TOLERANCE
+
+    @property
+    def agrees(self) -> bool:
+        return self.largest_difference <= self.tolerance
+
+
+@dataclass(frozen=True)
+class SimReplay:
+    """The logged commands, given to the simulated robot from the logged start."""
+
+    time: np.ndarray  # since the first tick [s]. Shape (T,)
+    logged: np.ndarray  # joint angles [rad]. Shape (T, n)
+    simulated: np.ndarray  # joint angles [rad]. Shape (T, n)
+    qpos: np.ndarray  # of the simulation. Shape (T, 7 + n)
+    moving: np.ndarray  # ticks under torque, bool. Shape (T,)
+
+    @property
+    def rms(self) -> np.ndarray:
+        """Difference of each joint under torque, root mean square [rad]. Shape (n,)."""
+        difference = (self.simulated - self.logged)[self.moving]
+        return np.sqrt(np.square(difference).mean(0)) if len(difference) else np.zeros(0)
+
+    @property
+    def largest(self) -> np.ndarray:
+        """Largest difference of each joint under torque [rad]. Shape (n,)."""
+        difference = np.abs(self.simulated - self.logged)[self.moving]
+        return difference.max(0) if len(difference) else np.zeros(0)
+
+
+def logged_robot(log: RunLog, directory: Path) -> Robot:
+    """The robot as it was described when the log was written; `directory` holds its MJCF.
+
+    Raises:
+        UsageError: the log holds no robot.toml.
+        RobotFileError: it cannot be read any more.
+    """
+    text = _attachment(log, ROBOT_FILE).decode()
+    return parse_robot(text, directory, source=f"{log.path}: {ROBOT_FILE}")
+
+
+def replay_policy(log: RunLog, robot: Robot) -> PolicyReplay:
+    """Run the logged policy on the logged inputs and compare what comes out.
+
+    Raises:
+        UsageError: the log holds no policy or no decision of it.
+        PolicyError: the policy in the log is broken, or doesn't fit the robot.
+    """
+    controller = Controller(_attachment(log, POLICY_FILE), robot)
+    ticks = log.ticks[np.isfinite(log.ticks["action"]).all(1)]
+    if not len(ticks):
+        raise UsageError(f"{log.path}: found no decision of the policy: it never came to RUN")
+    identical, largest = 0, 0.0
+    for tick in ticks:
+        outputs = controller.infer(
+            {name: np.atleast_1d(tick[name]) for name in controller.input_names}
+        )
+        pairs = (
+            (outputs["action"], tick["action"]),
+            (outputs["joint_target"], tick["policy_target"]),
+        )
+        identical += all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
+        differences = [float(np.abs(ours - theirs).max()) for ours, theirs in pairs]
+        largest = max(largest, *differences)
+    versions = log.metadata.get("versions", {})
+    same = (
+        versions.get("onnxruntime") == onnxruntime.__version__
+        and versions.get("processor") == processor()
+    )
+    return PolicyReplay(len(ticks), same, identical, largest)
+
+
+def replay_sim(
+    log: RunLog,
+    robot: Robot,
+    seed: int = 0,
+    on_progress: Callable[[float], None] = lambda _share: None,
+) -> SimReplay:
+    """Give the logged commands to the simulated robot, in the log's time.
+
+    Raises:
+        UsageError: the log holds no tick.
+    """
+    ticks = log.ticks
+    if not len(ticks):
+        raise UsageError(f"{log.path}: found no tick")
+    first = ticks[0]
+    pose = np.clip(first["joint_pos"].astype(np.float64), robot.lower, robot.upper)
+    simulated = SimulatedRobot(robot, seed=seed, joint_pos=pose)
+    start = int(first["tick"])
+    joint_pos, qpos = [], []
+    for index, tick in enumerate(ticks):
+        simulated.sleep_until((int(tick["tick"]) - start) * robot.control_period)
+        joint_pos.append(simulated.robots.joint_pos[0].copy())
+        qpos.append(simulated.robots.qpos[0].copy())
+        simulated.write(_command(tick))
+        on_progress((index + 1) / len(ticks))
+    return SimReplay(
+        time=(ticks["tick"] - ticks["tick"][0]) * robot.control_period,
+        logged=ticks["joint_pos"].astype(np.float64),
+        simulated=np.array(joint_pos),
+        qpos=np.array(qpos),
+        moving=np.isin(ticks["mode"], (Mode.TRACK, Mode.HOLD)),
+    )
+
+
+def _command(tick: np.void) -> Command:
+    """The command that a record tells of."""
+    mode = Mode(int(tick["mode"]))
+    if mode is Mode.OFF:
+        return Command(mode)
+    cap = tick["torque_cap"].astype(np.float64)
+    target = tick["target"].astype(np.float64) if mode is Mode.TRACK else None
+    return Command(mode, target, cap)
+
+
+def _attachment(log: RunLog, name: str) -> bytes:
+    if name not in log.attachments:
+        held = ", ".join(log.attachments) or "nothing"
+        raise UsageError(f"{log.path}: found no {name} in it, only {held}")
+    return log.attachments[name]
