@@ -18,6 +18,7 @@ VERBS = {
     "deploy": "run a policy on a robot",
     "replay": "compare a logged run with its policy, or with the simulation",
     "log": "look into a log",
+    "demo": "walk an emulated robot, from policy to replay",
 }
 
 USAGE = "\n".join(

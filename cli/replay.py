@@ -1,0 +1,144 @@
+"""`surefoot replay`: a logged run, once more, through its policy and through the simulation."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ..deploy.log import RunLog, read_log
+from ..deploy.replay import PolicyReplay, SimReplay, logged_robot, replay_policy, replay_sim
+from ..models.errors import UsageError
+from ..models.robot import Robot, load_robot
+
+FRAME_TIME = 0.04  # between frames of a video [s]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Replay a logged run and report what differs.
+
+    policy: re-run the logged policy on the logged inputs; on the same ONNX Runtime build and
+    processor every bit must agree. sim: give the logged commands to the simulated robot, and
+    compare joint by joint.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The log, an .mcap file."""
+    mode: Literal["policy", "sim", "both"] = "both"
+    """What to replay through."""
+    robot: str | None = None
+    """Robot whose MJCF to use; by default the shipped robot of the log's name."""
+    video: Path | None = None
+    """Render the simulated run, as .mp4 or .gif."""
+    plot: Path | None = None
+    """Plot every joint, logged and simulated, as .png or .svg."""
+    seed: int = 0
+    """Of the simulation's sensor noise."""
+    json: bool = False
+    """End with one JSON object on the last line."""
+
+
+def run(arguments: Arguments) -> int:
+    """Exit status 1 where the policy does not give what was logged."""
+    console = Console()
+    if arguments.mode == "policy" and (arguments.video or arguments.plot):
+        raise UsageError("--video and --plot show the simulation; allowed modes are sim and both")
+    log = read_log(arguments.file)
+    if not log.complete:
+        console.print(f"[yellow]{log.path} was cut off; replaying what is there.[/yellow]")
+    name = log.metadata.get("robot", {}).get("name", "")
+    robot = logged_robot(log, load_robot(arguments.robot or name).directory)
+    result: dict[str, Any] = {}
+    agrees = True
+    if arguments.mode != "sim":
+        policy = replay_policy(log, robot)
+        agrees = policy.agrees
+        result["policy"] = report_policy(console, policy)
+    if arguments.mode != "policy":
+        with Progress(console=console, transient=True) as progress:
+            bar = progress.add_task("simulating", total=1.0)
+            sim = replay_sim(
+                log, robot, arguments.seed, lambda share: progress.update(bar, completed=share)
+            )
+        result["sim"] = report_sim(console, robot, sim)
+        _pictures(console, arguments, log, robot, sim)
+    if arguments.json:
+        print(jsonlib.dumps(result))
+    return 0 if agrees else 1
+
+
+def report_policy(console: Console, replay: PolicyReplay) -> dict[str, Any]:
+    """Print how the policy's replay went; the same as plain data."""
+    verdict = "[green]agrees[/green]" if replay.agrees else "[red]differs[/red]"
+    how = (
+        "bit by bit: same ONNX Runtime and processor"
+        if replay.same_machine
+        else f"within {replay.tolerance:g}: another ONNX Runtime or processor"
+    )
+    console.print(
+        f"Policy {verdict} ({how}): {replay.identical} of {replay.ticks} ticks identical, "
+        f"largest difference {replay.largest_difference:.3g}",
+        highlight=False,
+    )
+    return {
+        "agrees": replay.agrees,
+        "ticks": replay.ticks,
+        "identical": replay.identical,
+        "largest_difference": replay.largest_difference,
+        "compared": "bits" if replay.same_machine else "tolerance",
+        "tolerance": replay.tolerance,
+    }
+
+
+def report_sim(console: Console, robot: Robot, replay: SimReplay) -> dict[str, Any]:
+    """Print how far simulation and log part, joint by joint; the same as plain data."""
+    table = Table(
+        title="Simulation minus log, under torque", box=box.SIMPLE_HEAD, title_justify="left"
+    )
+    table.add_column("joint")
+    table.add_column("RMS [rad]", justify="right")
+    table.add_column("largest [rad]", justify="right")
+    joints = {}
+    for name, rms, largest in zip(robot.joint_names, replay.rms, replay.largest, strict=True):
+        table.add_row(name, f"{rms:.3f}", f"{largest:.3f}")
+        joints[name] = {"rms": float(rms), "largest": float(largest)}
+    whole = math.sqrt(float(np.square(replay.rms).mean()))
+    table.add_row("[bold]all[/bold]", f"[bold]{whole:.3f}[/bold]", f"{replay.largest.max():.3f}")
+    console.print(table)
+    return {"rms": whole, "joints": joints}
+
+
+def frames(time: np.ndarray, qpos: np.ndarray) -> Iterator[np.ndarray]:
+    """The states (nq,) nearest to the frames of a video. `time` (T,) [s], `qpos` (T, nq)."""
+    wanted = np.arange(time[0], time[-1], FRAME_TIME)
+    yield from qpos[np.searchsorted(time, wanted)]
+
+
+def _pictures(
+    console: Console, arguments: Arguments, log: RunLog, robot: Robot, sim: SimReplay
+) -> None:
+    if arguments.plot:
+        from .plots import plot_joints
+
+        plot_joints(robot, sim, arguments.plot)
+        console.print(f"Plot: {arguments.plot}", soft_wrap=True)
+    if arguments.video:
+        from ..sim.video import write_video
+
+        count = math.ceil((sim.time[-1] - sim.time[0]) / FRAME_TIME)
+        with Progress(console=console, transient=True) as progress:
+            bar = progress.add_task("rendering", total=count)
+            states = frames(sim.time, sim.qpos)
+            write_video(robot, states, arguments.video, lambda: progress.advance(bar))
+        console.print(f"Video: {arguments.video}", soft_wrap=True)
