@@ -1,4 +1,4 @@
-"""The command `surefoot`: one verb each, and a verb's module is imported only when that verb runs."""
+"""The command `surefoot`: a verb's module is imported only when that verb runs."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SurefootError as error:
         print(f"surefoot {verb}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"surefoot {verb}: stopped", file=sys.stderr)
+        return 130  # as a shell reports SIGINT
     except ModuleNotFoundError as error:
         extra = {"torch": "train", "onnx": "train", "tensorboard": "train", "pybullet": "sim2sim"}
         package = (error.name or "").split(".")[0]

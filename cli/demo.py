@@ -216,6 +216,8 @@ def _table(log: RunLog, figures: dict[str, Any]) -> Table:
 
 def _fresh(folder: Path) -> Path:
     """The folder, without what an earlier demo left in it; never anything else's files."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out: found a file {folder}, allowed is a folder")
     if folder.exists() and not (folder / "schedule.csv").is_file() and any(folder.iterdir()):
         raise UsageError(f"--out: {folder} holds something else than a demo; allowed: a new folder")
     if folder.exists():

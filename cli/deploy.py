@@ -32,7 +32,7 @@ from ..deploy.verdict import State, Verdict
 from ..hardware.interface import Sample
 from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import UsageError
-from ..models.robot import Robot, load_robot
+from ..models.robot import MODELS, Robot, load_robot
 from .emulated import emulated_robot
 
 LISTENING = 1.0  # to the sensors before the checks, at the control rate [s]
@@ -81,13 +81,11 @@ def run(arguments: Arguments) -> int:
     controller = Controller(arguments.policy, robot)
     schedule = _schedule(arguments)
     _warn_of_fast_commands(console, controller, schedule)
-    if not arguments.seconds > 0:
-        raise UsageError(f"--seconds: found {arguments.seconds}, allowed is > 0")
+    if not 0 < arguments.seconds < math.inf:
+        raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")
     if arguments.truth and not arguments.emulated:
         raise UsageError("--truth: only an emulated robot knows it; add --emulated")
-    path = arguments.log or Path("runs") / f"deploy-{datetime.now():%Y%m%d-%H%M%S}.mcap"
-    if arguments.log is None:
-        path.parent.mkdir(exist_ok=True)
+    path = _log_path(arguments)
 
     with ExitStack() as stack:
         ports = _ports(arguments.port)
@@ -108,7 +106,7 @@ def run(arguments: Arguments) -> int:
             path,
             robot.joint_names,
             attachments={
-                "robot.toml": (robot.directory / "robot.toml").read_bytes(),
+                "robot.toml": _robot_file(arguments.robot).read_bytes(),
                 "policy.onnx": controller.model,
             },
             metadata={
@@ -172,6 +170,26 @@ def _drive(
 
 
 # --- before the first torque --------------------------------------------------------------------
+
+
+def _log_path(arguments: Arguments) -> Path:
+    """Where the log goes; what is wrong with it is said before anything moves."""
+    if arguments.log is None:
+        Path("runs").mkdir(exist_ok=True)
+        return Path("runs") / f"deploy-{datetime.now():%Y%m%d-%H%M%S}.mcap"
+    if arguments.log.exists():
+        raise UsageError(f"--log: found a file {arguments.log}, allowed is a new name")
+    if not arguments.log.parent.is_dir():
+        raise UsageError(
+            f"--log: found no folder {arguments.log.parent}, allowed is one that is there"
+        )
+    return arguments.log
+
+
+def _robot_file(name: str) -> Path:
+    """The robot.toml that `load_robot` reads."""
+    path = Path(name) if Path(name).exists() else MODELS / name
+    return path / "robot.toml" if path.is_dir() else path
 
 
 def _schedule(arguments: Arguments) -> Schedule:

@@ -66,7 +66,7 @@ def _greet(arguments: Arguments, ports: dict[str, str]) -> None:
     console.print(f"[bold]{arguments.robot}[/bold] is switched on and lies on its belly.")
     for bus, device in ports.items():
         console.print(f"  {bus:10} {device}")
-    options = " ".join(f"--port.{bus} {device}" for bus, device in ports.items())
+    options = " ".join(f"--port {bus}={device}" for bus, device in ports.items())
     console.print("In another terminal:", highlight=False)
     console.print(
         f"  surefoot deploy POLICY.onnx --robot {arguments.robot} {options}",

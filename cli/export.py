@@ -58,7 +58,7 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
     about = state["about"]
     if about.get("task") != "walk":
         raise UsageError(f"{path}: found task {about.get('task')}, allowed is walk")
-    if not out.parent.is_dir():
+    if out.is_dir() or not out.parent.is_dir():
         raise UsageError(f"--out: found {out}, allowed is a file in a folder that exists")
     env = WalkEnv(CHECKED_TOGETHER, about["robot"])
     return export_policy(policy, env, out, _training(state), {}, seed)

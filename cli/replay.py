@@ -22,6 +22,7 @@ from ..models.errors import UsageError
 from ..models.robot import Robot, load_robot
 
 FRAME_TIME = 0.04  # between frames of a video [s]
+VIDEOS, PLOTS = (".mp4", ".gif"), (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def run(arguments: Arguments) -> int:
     console = Console()
     if arguments.mode == "policy" and (arguments.video or arguments.plot):
         raise UsageError("--video and --plot show the simulation; allowed modes are sim and both")
+    _require_new(arguments.video, "--video", VIDEOS)
+    _require_new(arguments.plot, "--plot", PLOTS)
     log = read_log(arguments.file)
     if not log.complete:
         console.print(f"[yellow]{log.path} was cut off; replaying what is there.[/yellow]")
@@ -103,6 +106,9 @@ def report_policy(console: Console, replay: PolicyReplay) -> dict[str, Any]:
 
 def report_sim(console: Console, robot: Robot, replay: SimReplay) -> dict[str, Any]:
     """Print how far simulation and log part, joint by joint; the same as plain data."""
+    if not replay.moving.any():
+        console.print("Simulation: the log holds no tick under torque, there is nothing to compare")
+        return {"rms": None, "joints": {}}
     table = Table(
         title="Simulation minus log, under torque", box=box.SIMPLE_HEAD, title_justify="left"
     )
@@ -123,6 +129,14 @@ def frames(time: np.ndarray, qpos: np.ndarray) -> Iterator[np.ndarray]:
     """The states (nq,) nearest to the frames of a video. `time` (T,) [s], `qpos` (T, nq)."""
     wanted = np.arange(time[0], time[-1], FRAME_TIME)
     yield from qpos[np.searchsorted(time, wanted)]
+
+
+def _require_new(path: Path | None, flag: str, endings: tuple[str, ...]) -> None:
+    """Raise UsageError, before anything is simulated, where no picture can be written."""
+    if path and path.suffix not in endings:
+        raise UsageError(f"{flag}: found {path.name}, allowed are {', '.join(endings)}")
+    if path and not path.parent.is_dir():
+        raise UsageError(f"{flag}: found no folder {path.parent}, allowed is one that is there")
 
 
 def _pictures(

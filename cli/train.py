@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as jsonlib
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -62,6 +63,7 @@ def run(arguments: Arguments) -> int:
     minutes = arguments.minutes
     if minutes is None and arguments.steps is None:
         minutes = DEFAULT_MINUTES
+    _require_possible(arguments, folder)
     env = WalkEnv(arguments.ppo.num_envs, arguments.robot)
     about = {
         "task": arguments.task,
@@ -109,10 +111,27 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
+def _require_possible(arguments: Arguments, folder: Path) -> None:
+    """Raise UsageError for figures that nothing can be learned with."""
+    if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
+        raise UsageError(f"--minutes: found {arguments.minutes}, allowed is a number > 0")
+    if arguments.episodes < 0:
+        raise UsageError(f"--episodes: found {arguments.episodes}, allowed is 0 or more")
+    counts = {"steps": 1 if arguments.steps is None else arguments.steps}
+    names = ("num_envs", "horizon", "epochs", "minibatches")
+    counts.update({name: getattr(arguments.ppo, name) for name in names})
+    for name, count in counts.items():
+        if count < 1:
+            raise UsageError(f"--{name.replace('_', '-')}: found {count}, allowed is 1 or more")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--run: found a file {folder}, allowed is a folder")
+
+
 class _Watch:
-    """A bar with the time left over the figures that matter."""
+    """A bar with the time left over the figures that matter; into a file, a line for each tenth."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -123,15 +142,28 @@ class _Watch:
         self._task = self._bar.add_task("training", total=1.0)
         self._returns: float | None = None
         self._falls: float | None = None
+        self._told = 0.0
         self.live = Live(self._bar, console=console, refresh_per_second=4)
 
     def update(self, metrics: Metrics) -> None:
         if metrics.episode_return is not None:
             self._returns = metrics.episode_return
             self._falls = metrics.episode.get("end/fall", self._falls)
+        figures = self._figures(metrics)
         self._bar.update(self._task, completed=metrics.progress)
+        if self._console.is_terminal:
+            grid = Table.grid(padding=(0, 3))
+            grid.add_row(*(f"[dim]{name}[/dim]" for name in figures))
+            grid.add_row(*figures.values())
+            self.live.update(Group(self._bar, grid))
+        elif metrics.progress >= self._told + 0.1:
+            self._told = metrics.progress
+            words = ", ".join(f"{name} {value}" for name, value in figures.items())
+            self._console.print(f"{metrics.progress:4.0%}  {words}", soft_wrap=True)
+
+    def _figures(self, metrics: Metrics) -> dict[str, str]:
         d = metrics.diagnostics
-        figures = {
+        return {
             "steps": f"{metrics.steps / 1e6:.2f} M",
             "steps/s": f"{metrics.steps_per_second / 1e3:.1f} k",
             "reward a step": f"{metrics.reward:.3f}",
@@ -142,10 +174,3 @@ class _Watch:
             "clipped": f"{d.clip_fraction:.0%}",
             "explained": f"{d.explained_variance:.2f}",
         }
-        grid = Table.grid(padding=(0, 3))
-        grid.add_row(*(f"[dim]{name}[/dim]" for name in figures))
-        grid.add_row(*figures.values())
-        whole = Table.grid(expand=True)
-        whole.add_row(self._bar)
-        whole.add_row(grid)
-        self.live.update(whole)

@@ -6,7 +6,8 @@ One JSON string in the ONNX file's metadata, under the key `surefoot`, at full p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..models.robot import Robot
 FORMAT = 1
 KEY = "surefoot"
 TOLERANCE = 1e-5  # between frameworks, and of the golden pairs
+_JOINT_COLUMNS = ("default_pose", "lower", "upper", "torque_limit", "rate_limit", "kp", "kd")
 FRAMES = {
     "base": "x forward, y left, z up",
     "gyro": "angular velocity of the base, in the base frame [rad/s]",
@@ -84,11 +86,10 @@ class Contract:
             raise PolicyError(f"the policy's contract has unknown keys: {', '.join(unknown)}")
         if missing := sorted(names - set(table)):
             raise PolicyError(f"the policy's contract lacks the keys: {', '.join(missing)}")
-        try:
-            table["golden"] = [GoldenPair(**pair) for pair in table["golden"]]
-        except TypeError as error:
-            raise PolicyError(f"the policy's golden pairs are broken: {error}") from None
-        return cls(**table)
+        for key, (sound, allowed) in _SOUND.items():
+            if not sound(table[key]):
+                raise PolicyError(f"{key}: the policy has {table[key]!r:.60}, allowed is {allowed}")
+        return cls(**{**table, "golden": [GoldenPair(**pair) for pair in table["golden"]]})
 
     def require_robot(self, robot: Robot) -> None:
         """Raise PolicyError, naming both sides, where the policy was made for another robot."""
@@ -102,7 +103,7 @@ class Contract:
                 f"control period differs: the policy has {self.control_period} s, "
                 f"robot.toml has {robot.control_period} s"
             )
-        for key in ("default_pose", "lower", "upper", "torque_limit", "rate_limit", "kp", "kd"):
+        for key in _JOINT_COLUMNS:
             self._require_equal(key, getattr(robot, key), robot.joint_names)
 
     def _require_equal(self, key: str, ours: np.ndarray, joints: tuple[str, ...]) -> None:
@@ -116,6 +117,54 @@ class Contract:
                 raise PolicyError(
                     f"{key} of {joint} differs: the policy has {there}, robot.toml has {here}"
                 )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and 0 < value < math.inf
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _is_vectors(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_vector, value.values()))
+
+
+def _is_golden(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, dict)
+        and pair.keys() == {"inputs", "outputs"}
+        and all(map(_is_vectors, pair.values()))
+        for pair in value
+    )
+
+
+# What a file may hold: others than Surefoot write JSON, too.
+_SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "robot": (lambda value: isinstance(value, str), "a name"),
+    "joints": (
+        lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+        "a list of names",
+    ),
+    **dict.fromkeys(
+        ("control_period", "clock_period", "action_scale", "tolerance"),
+        (_is_positive, "a number > 0"),
+    ),
+    **dict.fromkeys(
+        (*_JOINT_COLUMNS, "command_range"),
+        (_is_vector, "a list of numbers"),
+    ),
+    "initial_state": (
+        lambda value: value is None or (_is_vector(value) and len(value) > 0),
+        "null or a list of numbers",
+    ),
+    "golden": (_is_golden, "a list of pairs of inputs and outputs"),
+}
 
 
 def _first_difference(ours: tuple[str, ...], theirs: list[str]) -> tuple[str, str]:

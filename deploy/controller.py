@@ -22,7 +22,6 @@ from ..models.observation import input_widths
 from ..models.robot import Robot
 from .contract import KEY, Contract
 
-OUTPUTS = ("action", "joint_target")
 BROKEN_FILE = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -58,7 +57,7 @@ class Controller:
         self.contract = read_contract(self._session)
         self.contract.require_robot(robot)
         self._check_signature(len(robot.joints))
-        self._clock_ticks = round(self.contract.clock_period / robot.control_period)
+        self._clock_ticks = max(1, round(self.contract.clock_period / robot.control_period))
         self._period = robot.control_period
         self.input_names = [wire.name for wire in self._session.get_inputs()]
         self._outputs = [wire.name for wire in self._session.get_outputs()]
@@ -101,36 +100,49 @@ class Controller:
         return dict(zip(self._outputs, cast("list[np.ndarray]", outputs), strict=True))
 
     def _check_signature(self, n: int) -> None:
-        allowed = {**input_widths(n), "state": len(self.contract.initial_state or [])}
-        for wire in self._session.get_inputs():
-            if wire.name not in allowed:
-                names = ", ".join(allowed)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        given, taken = input_widths(n), {"action": n, "joint_target": n}
+        if self.contract.initial_state is not None:
+            given["state"] = taken["next_state"] = len(self.contract.initial_state)
+        for wire in inputs:
+            if wire.name not in given:
                 raise PolicyError(
-                    f"the policy asks for input '{wire.name}'; this robot gives {names}"
+                    f"the policy asks for input '{wire.name}'; this robot gives {', '.join(given)}"
                 )
-            if wire.shape[-1] != allowed[wire.name]:
+        names = [wire.name for wire in outputs]
+        for name in taken:
+            if name not in names:
                 raise PolicyError(
-                    f"input '{wire.name}' is {wire.shape[-1]} wide in the policy, "
-                    f"{allowed[wire.name]} on this robot"
+                    f"output '{name}' is missing in the policy, which has {', '.join(names)}"
                 )
-        widths = {wire.name: wire.shape[-1] for wire in self._session.get_outputs()}
-        for name in OUTPUTS:
-            if widths.get(name) != n:
-                raise PolicyError(
-                    f"output '{name}' is {widths.get(name, 'missing')} in the policy; "
-                    f"this robot takes {n} values"
-                )
+        for kind, wires, widths in (("input", inputs, given), ("output", outputs, taken)):
+            for wire in wires:
+                width = wire.shape[-1] if len(wire.shape) == 2 else f"of shape {wire.shape}"
+                if wire.name in widths and width != widths[wire.name]:
+                    raise PolicyError(
+                        f"{kind} '{wire.name}' is {width} wide in the policy, "
+                        f"{widths[wire.name]} on this robot"
+                    )
+                if wire.type != "tensor(float)":
+                    raise PolicyError(
+                        f"{kind} '{wire.name}' is {wire.type}, allowed is tensor(float)"
+                    )
 
     def _replay_golden_pairs(self) -> None:
         tolerance = self.contract.tolerance
         if not self.contract.golden:
             raise PolicyError("the policy has no golden pairs; export it again")
         for index, pair in enumerate(self.contract.golden):
-            if sorted(pair.inputs) != sorted(self.input_names):
-                raise PolicyError(
-                    f"golden pair {index} has inputs {', '.join(pair.inputs)}, "
-                    f"the policy asks for {', '.join(self.input_names)}"
-                )
+            for kind, values, wires in (
+                ("inputs", pair.inputs, self._session.get_inputs()),
+                ("outputs", pair.outputs, self._session.get_outputs()),
+            ):
+                found = {name: len(vector) for name, vector in values.items()}
+                widths = {wire.name: wire.shape[-1] for wire in wires}
+                if found != widths:
+                    raise PolicyError(
+                        f"golden pair {index} has the {kind} {found}, the graph has {widths}"
+                    )
             outputs = self.infer({k: np.asarray(v, np.float32) for k, v in pair.inputs.items()})
             for name, expected in pair.outputs.items():
                 error = float(np.abs(outputs[name] - np.asarray(expected, np.float32)).max())
@@ -148,7 +160,10 @@ def read_policy(policy: str | Path | bytes) -> bytes:
     path = Path(policy)
     if not path.is_file():
         raise PolicyError(f"there is no policy file '{policy}'")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PolicyError(f"{policy}: cannot be read: {error.strerror}") from None
 
 
 def open_session(model: bytes) -> onnxruntime.InferenceSession:
@@ -169,7 +184,5 @@ def read_contract(session: onnxruntime.InferenceSession) -> Contract:
     """The contract in the file's metadata. Raises PolicyError."""
     metadata = session.get_modelmeta().custom_metadata_map
     if KEY not in metadata:
-        raise PolicyError(
-            "the ONNX file carries no Surefoot contract: use surefoot export"
-        )
+        raise PolicyError("the ONNX file carries no Surefoot contract: use surefoot export")
     return Contract.from_json(metadata[KEY])

@@ -37,6 +37,8 @@ class PolicyReplay:
 
     @property
     def agrees(self) -> bool:
+        if self.same_machine:
+            return self.identical == self.ticks
         return self.largest_difference <= self.tolerance
 
 
@@ -82,27 +84,39 @@ def replay_policy(log: RunLog, robot: Robot) -> PolicyReplay:
         PolicyError: the policy in the log is broken, or doesn't fit the robot.
     """
     controller = Controller(_attachment(log, POLICY_FILE), robot)
-    ticks = log.ticks[np.isfinite(log.ticks["action"]).all(1)]
+    ticks = log.ticks[~np.isnan(log.ticks["action"]).all(1)]
     if not len(ticks):
         raise UsageError(f"{log.path}: found no decision of the policy: it never came to RUN")
     identical, largest = 0, 0.0
+    # A log holds no state of the policy: it is carried along from the beginning of RUN.
+    state = np.asarray(controller.contract.initial_state or [], np.float32)
     for tick in ticks:
         outputs = controller.infer(
-            {name: np.atleast_1d(tick[name]) for name in controller.input_names}
+            {
+                name: state if name == "state" else np.atleast_1d(tick[name])
+                for name in controller.input_names
+            }
         )
+        state = outputs.get("next_state", state)
         pairs = (
             (outputs["action"], tick["action"]),
             (outputs["joint_target"], tick["policy_target"]),
         )
         identical += all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
-        differences = [float(np.abs(ours - theirs).max()) for ours, theirs in pairs]
-        largest = max(largest, *differences)
+        largest = max(largest, *(_difference(ours, theirs) for ours, theirs in pairs))
     versions = log.metadata.get("versions", {})
     same = (
         versions.get("onnxruntime") == onnxruntime.__version__
         and versions.get("processor") == processor()
     )
     return PolicyReplay(len(ticks), same, identical, largest)
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest; infinite where only one is a number. Shapes (n,)."""
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    difference = np.abs(ours - theirs, where=~same, out=np.zeros(ours.shape))
+    return float(np.nan_to_num(difference, nan=np.inf).max())
 
 
 def replay_sim(

@@ -49,7 +49,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the sensors say. A value that could not be read is the last good one, and its age says so."""
+    """What the sensors say. What could not be read is the last good value, with its age."""
 
     time: float  # of this read, on the loop's clock [s]
     joint_pos: np.ndarray  # [rad]. Shape (n,)

@@ -87,6 +87,7 @@ class RobotBatch:
         self.qvel = self.batch.bind("qvel")
         self.ctrl = self.batch.bind("ctrl")
         self.history = self.batch.bind("history")
+        self.time = self.batch.bind("time")  # since the reset [s]. Shape (N,)
         self.site_xpos = self.batch.bind("site_xpos")
         self.joint_torque = self.batch.bind("actuator_force")
         self.foot_geoms = _ids(self.model, mujoco.mjtObj.mjOBJ_GEOM, "_foot")

@@ -9,7 +9,7 @@ import imageio.v2 as imageio
 import mujoco
 import numpy as np
 
-from ..models.errors import UsageError
+from ..models.errors import SurefootError, UsageError
 from ..models.robot import Robot
 from .robots import RobotBatch
 from .world import build_spec
@@ -18,6 +18,10 @@ SIZE = (480, 640)  # height, width [pixel]
 FRAME_RATE = 25  # [Hz]
 FORMATS = (".mp4", ".gif")
 GIF_SCALE = 2  # a GIF is smaller by this, and half as many frames a second
+
+
+class RenderError(SurefootError, RuntimeError):
+    """This machine has no way to render."""
 
 
 def scene(robot: Robot) -> mujoco.MjModel:
@@ -75,6 +79,7 @@ def write_video(
 
     Raises:
         UsageError: another ending.
+        RenderError: this machine cannot render.
     """
     if path.suffix not in FORMATS:
         raise UsageError(f"video: found {path.name}, allowed are {', '.join(FORMATS)}")
@@ -82,11 +87,12 @@ def write_video(
     data = mujoco.MjData(model)
     gif = path.suffix == ".gif"
     scale = GIF_SCALE if gif else 1
-    options = {"loop": 0, "duration": 2000 / FRAME_RATE} if gif else {"fps": FRAME_RATE}
-    with (
-        mujoco.Renderer(model, SIZE[0] // scale, SIZE[1] // scale) as renderer,
-        imageio.get_writer(path, **options) as writer,
-    ):
+    writer = (
+        imageio.get_writer(path, loop=0, duration=2000 / FRAME_RATE)
+        if gif
+        else imageio.get_writer(path, fps=FRAME_RATE)
+    )
+    with writer, _renderer(model, SIZE[0] // scale, SIZE[1] // scale) as renderer:
         for index, state in enumerate(qpos):
             if not (gif and index % 2):
                 data.qpos[:] = state
@@ -99,13 +105,20 @@ def snapshot(robots: RobotBatch) -> np.ndarray:
     model = scene(robots.robot)
     data = mujoco.MjData(model)
     data.qpos[:] = robots.qpos[0]
-    with mujoco.Renderer(model, *SIZE) as renderer:
+    with _renderer(model, *SIZE) as renderer:
         return _frame(model, data, renderer)
 
 
-def _frame(
-    model: mujoco.MjModel, data: mujoco.MjData, renderer: mujoco.Renderer
-) -> np.ndarray:
+def _renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
+    try:
+        return mujoco.Renderer(model, height, width)
+    except (mujoco.FatalError, RuntimeError, ImportError) as error:
+        raise RenderError(
+            f"this machine cannot render ({error}); on Linux without a display it takes libEGL"
+        ) from None
+
+
+def _frame(model: mujoco.MjModel, data: mujoco.MjData, renderer: mujoco.Renderer) -> np.ndarray:
     mujoco.mj_forward(model, data)
     renderer.update_scene(data, camera="track")
     return renderer.render()

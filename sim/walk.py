@@ -90,7 +90,7 @@ class WalkEnv(gym.vector.VectorEnv):
         self.terms = walking_terms(self.robot, GAIT_PERIOD)
         self.limits = Limits.of(self.robot)
         self.at_reset = tuple(term for term in randomisation if term.every is None)
-        self.during = tuple(term for term in randomisation if term.every is not None)
+        self.during = tuple((term, term.every) for term in randomisation if term.every is not None)
         self.mirror = _mirror(self.robot)
         self.contract = {
             "robot": self.robot.name,
@@ -117,9 +117,7 @@ class WalkEnv(gym.vector.VectorEnv):
         self.reasons = np.zeros((num_envs, n), np.uint8)
         self.episode_return = np.zeros(num_envs)
         self.reward_sums = np.zeros((len(fields(RewardWeights)), num_envs))  # of the episode
-        self.inputs: dict[
-            str, np.ndarray
-        ] = {}  # of the controller, by name
+        self.inputs: dict[str, np.ndarray] = {}  # of the controller, by name
         self.privileged = np.zeros((num_envs, 0), np.float32)
         self.final_privileged = self.privileged
 
@@ -147,8 +145,9 @@ class WalkEnv(gym.vector.VectorEnv):
         self.ticks += 1
 
         terms = self._reward_terms(actions, target)
-        reward = np.maximum(0.0, sum(terms.values())).astype(np.float32)
-        self.reward_sums += np.stack(list(terms.values()))
+        # Floored, so that falling early never pays; a diverged simulation earns nothing.
+        reward = np.nan_to_num(np.maximum(0.0, sum(terms.values()))).astype(np.float32)
+        self.reward_sums += np.nan_to_num(np.stack(list(terms.values())))
         self.action[:], self.target[:] = actions, target
         self.feet_before[:] = self.robots.feet
         terminated = self._fallen()
@@ -216,8 +215,8 @@ class WalkEnv(gym.vector.VectorEnv):
         self.episode_return[ids] = 0.0
         self.reward_sums[:, ids] = 0.0
         self._redraw_commands(ids)
-        for term, due in zip(self.during, self.next_draw, strict=True):
-            due[ids] = term.every.sample(rng, (k,))
+        for (_, every), due in zip(self.during, self.next_draw, strict=True):
+            due[ids] = every.sample(rng, (k,))
 
     @property
     def _standing_height(self) -> float:
@@ -237,11 +236,11 @@ class WalkEnv(gym.vector.VectorEnv):
         self.inputs["command"] = self.command.astype(np.float32)
 
     def _disturb(self) -> None:
-        for term, due in zip(self.during, self.next_draw, strict=True):
+        for (term, every), due in zip(self.during, self.next_draw, strict=True):
             ids = np.flatnonzero(self._time >= due)
             if len(ids):
                 randomise((term,), self.robots, ids, self.np_random)
-                due[ids] += term.every.sample(self.np_random, (len(ids),))
+                due[ids] += every.sample(self.np_random, (len(ids),))
 
     def _redraw_commands(self, ids: np.ndarray) -> None:
         rng, k = self.np_random, len(ids)
@@ -298,7 +297,9 @@ class WalkEnv(gym.vector.VectorEnv):
     def _fallen(self) -> np.ndarray:
         upright = -self.robots.gravity[:, 2]
         low = self.robots.qpos[:, 2] < MIN_HEIGHT
-        return (upright < np.cos(TILT_LIMIT)) | low | ~np.isfinite(self.robots.qpos).all(1)
+        # MuJoCo starts a diverged simulation anew by itself, at time 0.
+        diverged = self.robots.time < self._time - 0.5 * self.period
+        return (upright < np.cos(TILT_LIMIT)) | low | diverged
 
     def _reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         """Every term of the reward, weighted. Each (N,)."""

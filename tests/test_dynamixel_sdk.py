@@ -9,7 +9,7 @@ import time
 import dynamixel_sdk as sdk
 import pytest
 
-TORQUE_ENABLE, GOAL_CURRENT, GOAL_POSITION, PRESENT_POSITION = 64, 102, 116, 132
+TORQUE_ENABLE, D_GAIN, GOAL_CURRENT, GOAL_POSITION, PRESENT_POSITION = 64, 80, 102, 116, 132
 IDS = range(1, 13)
 
 
@@ -84,6 +84,7 @@ def test_a_goal_position_moves_the_motor(port, packets):
     id = 4  # a hip's roll: free to move where the robot lies
     start = position(port, packets, id)
     assert until_answered(lambda: packets.write2ByteTxRx(port, id, GOAL_CURRENT, 500)) == (0,)
+    assert until_answered(lambda: packets.write2ByteTxRx(port, id, D_GAIN, 740)) == (0,)
     goal = start + 80
     writer = sdk.GroupSyncWrite(port, packets, GOAL_POSITION, 4)
     writer.addParam(id, goal.to_bytes(4, "little", signed=True))
@@ -92,9 +93,8 @@ def test_a_goal_position_moves_the_motor(port, packets):
     assert abs(position(port, packets, id) - start) < 5  # no torque yet
     assert until_answered(lambda: packets.write1ByteTxRx(port, id, TORQUE_ENABLE, 1)) == (0,)
     deadline = time.monotonic() + 10.0
-    while abs(position(port, packets, id) - goal) > 20 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert abs(position(port, packets, id) - goal) <= 20
+    while abs((reached := position(port, packets, id)) - goal) > 20:
+        assert time.monotonic() < deadline, f"found {reached}, goal {goal}, start {start}"
     assert until_answered(lambda: packets.write1ByteTxRx(port, id, TORQUE_ENABLE, 0)) == (0,)
 
 

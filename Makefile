@@ -1,0 +1,41 @@
+# Each target sets up what it needs; Python >= 3.11 and make are all that has to be there.
+#   make demo ARGS="--seconds 6"
+PYTHON ?= python3
+BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-slow lint train-walk clean
+
+demo: .venv/sim ## walk an emulated robot, from policy to replay: table, plot, video in demo/
+	$(BIN)/surefoot demo $(ARGS)
+
+test: .venv/dev ## the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/dev ## the slow ones: real time, a training, the wheel
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/dev ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+train-walk: .venv/dev ## the shipped models/quadruped/walk.onnx, from nothing
+	$(BIN)/surefoot train walk --steps 4000000 --seed 0 --run runs/walk
+	cp runs/walk/policy.onnx models/quadruped/walk.onnx
+
+clean:
+	rm -rf .venv build dist demo *.egg-info
+
+# The environments, as stamps: `sim` for the demo, `dev` for everything (torch too).
+.venv/sim: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "surefoot needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing Surefoot into .venv ..."
+	@$(INSTALL) --editable .[sim]
+	@touch $@
+
+.venv/dev: .venv/sim
+	@echo "Installing what training and tests need into .venv ..."
+	@$(INSTALL) --editable .[dev]
+	@touch $@

@@ -1,0 +1,60 @@
+"""The walking task as one Gymnasium environment, for learners and wrappers that know no other.
+
+import gymnasium, surefoot.sim
+env = gymnasium.make("Surefoot/Walk-v0", render_mode="rgb_array")
+envs = gymnasium.make_vec("Surefoot/Walk-v0", num_envs=512)  # WalkEnv itself: far faster
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from ..models.robot import Robot
+from .randomisation import TRAINING, Term
+from .walk import RewardWeights, WalkEnv
+
+
+class SingleWalkEnv(gym.Env[np.ndarray, np.ndarray]):
+    """One walking robot: `WalkEnv` with one row, without the autoreset.
+
+    Observation (47,) and action (12,) are float32 and the same as there; so are the bits, for the
+    same seed. The task itself truncates after 20 s: a TimeLimit around it is not needed.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012, Gymnasium's form
+
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        robot: str | Robot = "quadruped",
+        randomisation: Sequence[Term] = TRAINING,
+        weights: RewardWeights | None = None,
+    ) -> None:
+        self.render_mode = render_mode
+        self.walk = WalkEnv(1, robot, randomisation, weights, nthread=1)
+        self.metadata = {**self.metadata, "render_fps": round(1 / self.walk.period)}
+        self.observation_space = self.walk.single_observation_space
+        self.action_space = self.walk.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode."""
+        super().reset(seed=seed)
+        self.walk.np_random = self.np_random  # one generator, the one that Gymnasium seeds
+        observation, _ = self.walk.reset()
+        return observation[0], {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One control period. At an episode's end the observation is its true last one."""
+        observation, reward, terminated, truncated, infos = self.walk.step(action[None])
+        observation = infos.get("final_obs", observation)
+        return observation[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
+
+    def render(self) -> np.ndarray | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """An RGB image, shape (480, 640, 3), uint8; None without a render mode."""
+        return self.walk.render()[0] if self.render_mode == "rgb_array" else None
