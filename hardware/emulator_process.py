@@ -29,6 +29,7 @@ from .emulator import EmulatedRobot
 TRUTH_PERIOD = 0.02  # [s]
 LATE = 0.005  # a loop that comes later than this is counted [s]
 CATCH_UP = 0.05  # beyond it, time is lost rather than caught up with in a burst [s]
+PRIORITY = 10  # where it may be had; a host's real-time loop stays above
 PARENT_GRACE = 1.0  # still running after the parent's end, so that the truth tells what came of it
 _TCGETS2 = 0x802C542A  # ioctl: struct termios2, whose last word is the output speed
 _TERMIOS2 = struct.Struct("=4IB19sII")
@@ -157,6 +158,8 @@ class Emulator:
     def run(self) -> Pace:
         """Until SIGINT or SIGTERM, or until shortly after the parent's end."""
         pace = Pace()
+        with suppress(PermissionError):  # real devices don't wait for their turn
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
         gc.collect()
         gc.freeze()  # what exists now will not be searched again in the middle of a reply
         origin = time.monotonic()

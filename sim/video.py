@@ -8,6 +8,7 @@ from pathlib import Path
 import imageio.v2 as imageio
 import mujoco
 import numpy as np
+from PIL import Image
 
 from ..models.errors import SurefootError, UsageError
 from ..models.robot import Robot
@@ -17,7 +18,7 @@ from .world import build_spec
 SIZE = (480, 640)  # height, width [pixel]
 FRAME_RATE = 25  # [Hz]
 FORMATS = (".mp4", ".gif")
-GIF_SCALE = 2  # a GIF is smaller by this, and half as many frames a second
+COLOURS = 64  # of a GIF, which has half the size and half the frames a second
 
 
 class RenderError(SurefootError, RuntimeError):
@@ -85,18 +86,21 @@ def write_video(
         raise UsageError(f"video: found {path.name}, allowed are {', '.join(FORMATS)}")
     model = scene(robot)
     data = mujoco.MjData(model)
-    gif = path.suffix == ".gif"
-    scale = GIF_SCALE if gif else 1
-    writer = (
-        imageio.get_writer(path, loop=0, duration=2000 / FRAME_RATE)
-        if gif
-        else imageio.get_writer(path, fps=FRAME_RATE)
-    )
-    with writer, _renderer(model, SIZE[0] // scale, SIZE[1] // scale) as renderer:
-        for index, state in enumerate(qpos):
-            if not (gif and index % 2):
-                data.qpos[:] = state
-                writer.append_data(_frame(model, data, renderer))
+    if path.suffix == ".gif":
+        with _renderer(model, SIZE[0] // 2, SIZE[1] // 2) as renderer:
+            frames = []
+            for index, state in enumerate(qpos):
+                if index % 2 == 0:
+                    image = Image.fromarray(_frame(model, data, renderer, state))
+                    frames.append(image.quantize(COLOURS, dither=Image.Dither.NONE))
+                on_frame()
+        frames[0].save(
+            path, save_all=True, append_images=frames[1:], duration=2000 / FRAME_RATE, loop=0
+        )
+        return
+    with imageio.get_writer(path, fps=FRAME_RATE) as writer, _renderer(model, *SIZE) as renderer:
+        for state in qpos:
+            writer.append_data(_frame(model, data, renderer, state))  # pyright: ignore
             on_frame()
 
 
@@ -104,9 +108,8 @@ def snapshot(robots: RobotBatch) -> np.ndarray:
     """The first robot as an RGB image. Shape (480, 640, 3), uint8."""
     model = scene(robots.robot)
     data = mujoco.MjData(model)
-    data.qpos[:] = robots.qpos[0]
     with _renderer(model, *SIZE) as renderer:
-        return _frame(model, data, renderer)
+        return _frame(model, data, renderer, robots.qpos[0])
 
 
 def _renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
@@ -118,7 +121,10 @@ def _renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer
         ) from None
 
 
-def _frame(model: mujoco.MjModel, data: mujoco.MjData, renderer: mujoco.Renderer) -> np.ndarray:
+def _frame(
+    model: mujoco.MjModel, data: mujoco.MjData, renderer: mujoco.Renderer, qpos: np.ndarray
+) -> np.ndarray:
+    data.qpos[:] = qpos
     mujoco.mj_forward(model, data)
     renderer.update_scene(data, camera="track")
     return renderer.render()

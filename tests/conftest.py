@@ -1,0 +1,87 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from surefoot.deploy.controller import Controller
+from surefoot.deploy.log import LogWriter
+from surefoot.deploy.loop import run
+from surefoot.deploy.safety import SafetyMonitor
+from surefoot.deploy.schedule import Schedule
+from surefoot.models.robot import load_robot
+
+# The same examples each time, and no verdict that depends on how busy the machine is.
+settings.register_profile("surefoot", derandomize=True, deadline=None)
+settings.load_profile("surefoot")
+
+
+@pytest.fixture(scope="session")
+def tame_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained policy as `surefoot export` writes it: it hardly leaves the standing pose."""
+    torch = pytest.importorskip("torch")
+    from surefoot.control.policy import Gaussian
+    from surefoot.deploy.export import export_policy
+    from surefoot.sim.walk import WalkEnv
+
+    task = WalkEnv(2, nthread=1)
+    generator = torch.Generator().manual_seed(3)
+    actor = Gaussian(47, 12, (32, 32), mirror=task.mirror, generator=generator)
+    path = tmp_path_factory.mktemp("policy") / "tame.onnx"
+    export_policy(actor, task, path, {"seed": 3}, {})
+    return path
+
+
+MakeLog = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_log(tame_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeLog:
+    """Runs the simulated robot, on a clock that nobody waits for, and returns the log of it."""
+    pytest.importorskip("mujoco")
+    from surefoot.sim.simulated_robot import SimulatedRobot
+
+    robot = load_robot("quadruped")
+
+    def make(
+        policy: bytes | None = None,
+        attach: tuple[str, ...] = ("robot.toml", "policy.onnx"),
+        seconds: float = 1.0,
+        dry_run: bool = False,
+    ) -> Path:
+        controller = Controller(tame_policy if policy is None else policy, robot)
+        simulated = SimulatedRobot(robot)
+        files = {
+            "robot.toml": (robot.directory / "robot.toml").read_bytes(),
+            "policy.onnx": controller.model,
+        }
+        path = tmp_path_factory.mktemp("log") / "run.mcap"
+        log = LogWriter(
+            path,
+            robot.joint_names,
+            {name: files[name] for name in attach},
+            {"robot": {"name": robot.name}},
+            clock=simulated.now,
+        )
+        schedule = Schedule.of([(0.0, [0.0, 0.0, 0.0]), (0.3, [0.2, 0.1, -0.3])])
+        monitor = SafetyMonitor(robot, simulated, dry_run=dry_run)
+        summary = run(
+            robot, simulated, controller, monitor, schedule, seconds, simulated, log=log
+        )
+        logged = log.close()
+        assert not summary.fault, summary.cause
+        assert (logged.dropped, logged.error) == (0, None)
+        assert np.isclose(summary.run_time, seconds)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_log(make_log: MakeLog) -> Path:
+    """The log of a run of the tame policy: stand up, a second of RUN, lie down."""
+    return make_log()

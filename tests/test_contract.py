@@ -1,0 +1,367 @@
+"""The contract in a policy file, and the controller that holds a policy to it."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto
+from surefoot.deploy.contract import FORMAT, KEY, Contract, GoldenPair
+from surefoot.deploy.controller import Controller
+from surefoot.hardware.interface import Health, Sample
+from surefoot.models.errors import PolicyError
+from surefoot.models.robot import Robot
+from tiny_policy import (
+    CLOCK_PERIOD,
+    N,
+    ROBOT,
+    SCALE,
+    WIDTHS,
+    Edit,
+    contract,
+    expected_action,
+    graph,
+    tiny_policy,
+    with_text,
+)
+
+PERIOD = ROBOT.control_period
+ELBOW = ROBOT.joint_names[4]
+
+
+def sample(seed: int = 0) -> Sample:
+    rng = np.random.default_rng(seed)
+    gravity = np.array([0.1, -0.2, -1.0])
+    return Sample(
+        time=seed * PERIOD,
+        joint_pos=ROBOT.default_pose + rng.normal(0, 0.3, N),
+        joint_vel=rng.normal(0, 1.0, N),
+        joint_torque=np.zeros(N),
+        age=np.zeros(N),
+        alert=np.zeros(N, bool),
+        gyro=rng.normal(0, 1.0, 3),
+        gravity=gravity / np.linalg.norm(gravity),
+        acceleration=np.array([0.0, 0.0, 9.81]),
+        imu_age=0.0,
+        health=Health.unknown(N),
+    )
+
+
+def refusal(policy: bytes | str | Path, robot: Robot = ROBOT) -> str:
+    """The one line with which the controller refuses."""
+    with pytest.raises(PolicyError) as caught:
+        Controller(policy, robot)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def with_joint(index: int, **changes: float) -> Robot:
+    joints = list(ROBOT.joints)
+    joints[index] = replace(joints[index], **changes)
+    return replace(ROBOT, joints=tuple(joints))
+
+
+# --- refusals: what the policy has, and what the robot has ------------------------------------
+
+
+def set_to(key: str, value: object) -> Edit:
+    return lambda table: table.update({key: value})
+
+
+def swapped(table: dict) -> None:
+    table["joints"][0], table["joints"][1] = table["joints"][1], table["joints"][0]
+
+
+REFUSED_CONTRACTS = {
+    "another robot": (set_to("robot", "spot"), ["'spot'", "'quadruped'"]),
+    "joint order": (
+        swapped,
+        [f"'{ROBOT.joint_names[0]}' at 0", f"'{ROBOT.joint_names[1]}' at 0", "policy", "robot"],
+    ),
+    "a joint less": (
+        lambda table: table["joints"].pop(),
+        ["nothing at 11", f"'{ROBOT.joint_names[11]}' at 11"],
+    ),
+    "control rate": (set_to("control_period", 0.01), ["0.01 s", f"{PERIOD} s", "period"]),
+    "default pose of a joint": (
+        lambda table: table["default_pose"].__setitem__(4, 0.5),
+        ["default_pose", ELBOW, "0.5", str(ROBOT.default_pose[4])],
+    ),
+    "stiffness of a joint, in the last bit": (
+        lambda table: table["kp"].__setitem__(4, math.nextafter(ROBOT.kp[4], math.inf)),
+        ["kp", ELBOW, str(math.nextafter(ROBOT.kp[4], math.inf)), str(ROBOT.kp[4])],
+    ),
+    "damping that is no number": (
+        lambda table: table["kd"].__setitem__(4, math.nan),
+        ["kd", ELBOW, "nan", str(ROBOT.kd[4])],
+    ),
+    "a limit more": (
+        lambda table: table["upper"].append(1.0),
+        ["upper", "13 values", "12"],
+    ),
+    "another format": (set_to("format", 2), ["2", str(FORMAT), "format"]),
+    "no format": (lambda table: table.pop("format"), ["None", str(FORMAT), "format"]),
+    "a missing key": (lambda table: table.pop("kp"), ["lacks", "kp"]),
+    "an unknown key": (set_to("colour", "red"), ["unknown", "colour"]),
+    "a word for a vector": (set_to("kp", "stiff"), ["kp", "stiff", "list of numbers"]),
+    "nothing for names": (set_to("joints", None), ["joints", "None", "list of names"]),
+    "a clock that stands": (set_to("clock_period", 0), ["clock_period", "0", "> 0"]),
+    "no golden pair": (set_to("golden", []), ["golden"]),
+    "golden pairs of words": (set_to("golden", [{"inputs": "all"}]), ["golden", "pairs"]),
+    "a golden input too narrow": (
+        lambda table: table["golden"][1]["inputs"]["gyro"].pop(),
+        ["golden pair 1", "'gyro': 2", "'gyro': 3"],
+    ),
+    "a golden output too narrow": (
+        lambda table: table["golden"][1]["outputs"].update(action=[0.0]),
+        ["golden pair 1", "'action': 1", "'action': 12"],
+    ),
+    "a golden output missing": (
+        lambda table: table["golden"][1]["outputs"].pop("joint_target"),
+        ["golden pair 1", "joint_target"],
+    ),
+    "a golden number off by 1e-3": (
+        lambda table: table["golden"][1]["outputs"]["action"].__setitem__(
+            7, table["golden"][1]["outputs"]["action"][7] + 1e-3
+        ),
+        ["golden pair 1", "'action'", "0.001", "1e-05"],
+    ),
+    "a golden input off by 0.1": (
+        lambda table: table["golden"][0]["inputs"]["gyro"].__setitem__(
+            0, table["golden"][0]["inputs"]["gyro"][0] + 0.1
+        ),
+        ["golden pair 0", "off by"],
+    ),
+    "a golden NaN": (
+        lambda table: table["golden"][0]["outputs"]["joint_target"].__setitem__(0, math.nan),
+        ["golden pair 0", "'joint_target'", "nan"],
+    ),
+    "a tolerance that allows all": (set_to("tolerance", math.inf), ["tolerance", "inf"]),
+}
+
+
+@pytest.mark.parametrize(("edit", "words"), REFUSED_CONTRACTS.values(), ids=REFUSED_CONTRACTS)
+def test_a_contract_that_does_not_fit_is_refused_with_both_sides(edit: Edit, words: list[str]):
+    line = refusal(tiny_policy(edit))
+    for word in words:
+        assert word in line
+
+
+REFUSED_GRAPHS = {
+    "input too wide": (graph({**WIDTHS, "gyro": 4}), ["'gyro' is 4 wide", "3 on this robot"]),
+    "unknown input": (graph({**WIDTHS, "sonar": 2}), ["'sonar'", "joint_pos, joint_vel, gyro"]),
+    "joints too few": (
+        graph({"gyro": 3}, joints=10),
+        ["'action' is 10 wide", "12 on this robot"],
+    ),
+    "missing output": (graph(outputs=["action"]), ["'joint_target' is missing", "has action"]),
+    "doubles": (graph(kind=TensorProto.DOUBLE), ["'joint_pos'", "tensor(double)", "tensor(float)"]),
+    "a state that begins nowhere": (graph(state=4), ["'state'", "this robot gives"]),
+}
+
+
+@pytest.mark.parametrize(("model", "words"), REFUSED_GRAPHS.values(), ids=REFUSED_GRAPHS)
+def test_a_graph_that_does_not_fit_is_refused_with_both_sides(
+    model: onnx.ModelProto, words: list[str]
+):
+    line = refusal(tiny_policy(model=model))
+    for word in words:
+        assert word in line
+
+
+def test_an_initial_state_of_another_width_than_the_graphs_is_refused():
+    line = refusal(tiny_policy(model=graph(state=4), initial_state=[0.0, 0.0]))
+    assert "'state' is 4 wide" in line and "2 on this robot" in line
+
+
+def test_an_initial_state_without_next_state_is_refused():
+    line = refusal(tiny_policy(model=graph(), initial_state=[0.0, 0.0]))
+    assert "'next_state' is missing" in line
+
+
+@pytest.mark.parametrize("key", ["default", "lower", "upper", "kp", "kd", "rate_limit"])
+def test_a_robot_that_was_changed_after_training_is_refused(key: str):
+    changed = getattr(ROBOT.joints[4], key) + 0.01
+    line = refusal(tiny_policy(), with_joint(4, **{key: changed}))
+    assert ELBOW in line and str(changed) in line and str(getattr(ROBOT.joints[4], key)) in line
+
+
+def test_files_that_are_no_policy_are_refused(tmp_path: Path):
+    missing = tmp_path / "missing.onnx"
+    assert f"there is no policy file '{missing}'" in refusal(missing)
+    assert "there is no policy file" in refusal(tmp_path)
+    (tmp_path / "text.onnx").write_text("not ONNX at all")
+    assert "not a policy that ONNX Runtime can load" in refusal(tmp_path / "text.onnx")
+    (tmp_path / "empty.onnx").touch()
+    assert "not a policy that ONNX Runtime can load" in refusal(tmp_path / "empty.onnx")
+    assert "carries no Surefoot contract" in refusal(graph().SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "not JSON"), ("[1, 2]", "a list, not a table"), ("null", "not a table"), ("{}", "None")],
+)
+def test_metadata_that_is_no_contract_is_refused(text: str, words: str):
+    assert words in refusal(with_text(graph(), text))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9, 0.999])
+def test_a_file_that_was_cut_off_is_refused(share: float):
+    whole = tiny_policy()
+    refusal(whole[: int(share * len(whole))])
+
+
+# --- the contract as text ---------------------------------------------------------------------
+
+doubles = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def bits(values: list[float]) -> bytes:
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+@given(st.lists(doubles, min_size=1), st.floats(1e-300, 1e300))
+def test_json_keeps_every_bit_of_every_double(values: list[float], period: float):
+    before = replace(
+        contract(GRAPH),
+        control_period=period,
+        kp=values,
+        initial_state=values,
+        golden=[GoldenPair({"gyro": values}, {"action": values})],
+    )
+    after = Contract.from_json(before.to_json())
+    assert after == before
+    assert bits([after.control_period]) == bits([period])
+    for found in (after.kp, after.initial_state, after.golden[0].inputs["gyro"]):
+        assert found is not None and bits(found) == bits(values)
+
+
+GRAPH = graph()
+
+
+def test_json_is_one_line_with_every_field():
+    text = contract(GRAPH).to_json()
+    assert "\n" not in text
+    assert set(json.loads(text)) == {field.name for field in fields(Contract)}
+
+
+def test_what_is_not_finite_is_never_written():
+    for broken in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            replace(contract(GRAPH), action_scale=broken).to_json()
+
+
+def test_a_policy_that_fits_is_accepted(tmp_path: Path):
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(tiny_policy())
+    controller = Controller(path, ROBOT)
+    assert controller.contract.kp == ROBOT.kp.tolist()
+    assert controller.model == path.read_bytes()
+    assert controller.sha256 == Controller(str(path), ROBOT).sha256
+    assert asdict(controller.contract) == json.loads(
+        next(entry.value for entry in onnx.load(path).metadata_props if entry.key == KEY)
+    )
+
+
+# --- acting -----------------------------------------------------------------------------------
+
+COMMAND = np.array([0.3, -0.1, 0.5])
+
+
+def test_a_decision_is_the_graphs_on_the_raw_inputs():
+    seen = sample(1)
+    decision = Controller(tiny_policy(), ROBOT).act(seen, COMMAND, 3)
+    inputs = {
+        "joint_pos": seen.joint_pos,
+        "gyro": seen.gyro,
+        "command": COMMAND,
+        "previous_action": np.zeros(N),
+        "clock": np.array([3 * PERIOD]),
+    }
+    assert decision.action == pytest.approx(expected_action(inputs), abs=1e-6)
+    assert decision.target == pytest.approx(
+        ROBOT.default_pose + SCALE * expected_action(inputs), abs=1e-6
+    )
+    assert decision.target.dtype == np.float64
+    assert set(decision.inputs) == set(WIDTHS)
+    for name, value in inputs.items():
+        assert decision.inputs[name].dtype == np.float32
+        assert decision.inputs[name] == pytest.approx(value, abs=1e-6)
+
+
+def test_the_raw_action_comes_back_as_previous_action_until_a_reset():
+    controller = Controller(tiny_policy(), ROBOT)
+    first = controller.act(sample(1), COMMAND, 0)
+    second = controller.act(sample(2), COMMAND, 1)
+    third = controller.act(sample(3), COMMAND, 2)
+    assert not first.inputs["previous_action"].any()
+    assert second.inputs["previous_action"].tobytes() == first.action.tobytes()
+    assert third.inputs["previous_action"].tobytes() == second.action.tobytes()
+    controller.reset()
+    again = controller.act(sample(1), COMMAND, 0)
+    assert again.action.tobytes() == first.action.tobytes()
+
+
+def test_the_golden_pairs_leave_no_trace():
+    model = tiny_policy(initial_state=[0.25, -1.5])
+    decision = Controller(model, ROBOT).act(sample(1), COMMAND, 0)
+    assert not decision.inputs["previous_action"].any()
+    assert decision.inputs["state"].tolist() == [0.25, -1.5]
+
+
+@pytest.mark.parametrize(
+    ("tick", "clock"),
+    [(0, 0.0), (1, 0.02), (24, 0.48), (25, 0.0), (26, 0.02), (40, 0.3), (25 * 100_000 + 7, 0.14)],
+)
+def test_the_clock_wraps_at_the_gait_period_however_many_ticks_were_skipped(tick, clock):
+    assert CLOCK_PERIOD / PERIOD == 25
+    decision = Controller(tiny_policy(), ROBOT).act(sample(), COMMAND, tick)
+    assert decision.inputs["clock"] == np.float32(clock)
+
+
+def test_the_clock_goes_by_the_tick_not_by_the_call():
+    controller = Controller(tiny_policy(), ROBOT)
+    controller.act(sample(), COMMAND, 4)
+    assert controller.act(sample(), COMMAND, 9).inputs["clock"] == np.float32(9 * PERIOD)
+
+
+def test_a_state_is_carried_from_tick_to_tick():
+    controller = Controller(tiny_policy(initial_state=[0.0, 8.0]), ROBOT)
+    # next_state = state / 2 + 1
+    for state in ([0.0, 8.0], [1.0, 5.0], [1.5, 3.5], [1.75, 2.75]):
+        decision = controller.act(sample(5), COMMAND, 0)
+        assert decision.inputs["state"].tolist() == state
+        assert decision.action == pytest.approx(expected_action(decision.inputs), abs=1e-6)
+    controller.reset()
+    assert controller.act(sample(5), COMMAND, 0).inputs["state"].tolist() == [0.0, 8.0]
+
+
+def test_inference_has_no_memory():
+    controller = Controller(tiny_policy(), ROBOT)
+    first = controller.act(sample(1), COMMAND, 0)
+    controller.infer(first.inputs)
+    controller.infer_batch({name: value[None] for name, value in first.inputs.items()})
+    second = controller.act(sample(2), COMMAND, 1)
+    assert second.inputs["previous_action"].tobytes() == first.action.tobytes()
+
+
+def test_a_batch_is_its_rows():
+    controller = Controller(tiny_policy(), ROBOT)
+    rng = np.random.default_rng(2)
+    rows = 5
+    batch = {name: rng.standard_normal((rows, w)).astype(np.float32) for name, w in WIDTHS.items()}
+    whole = controller.infer_batch(batch)
+    assert whole["action"].shape == whole["joint_target"].shape == (rows, N)
+    for row in range(rows):
+        one = controller.infer({name: value[row] for name, value in batch.items()})
+        for name, value in one.items():
+            assert value.shape == (N,)
+            assert value == pytest.approx(whole[name][row], abs=1e-6)

@@ -1,0 +1,667 @@
+"""The walking task: its bits, its episodes, its symmetry, its numbers by hand, its servos."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+import pytest
+import surefoot.sim
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given
+from hypothesis import strategies as st
+from surefoot.models.errors import NonFiniteError
+from surefoot.models.limits import Reason, limit_target
+from surefoot.models.robot import load_robot
+from surefoot.models.task import Reflection, TaskEnv
+from surefoot.sim import robots as robots_module
+from surefoot.sim import walk
+from surefoot.sim.randomisation import TRAINING, Term, Uniform, push
+from surefoot.sim.robots import RobotBatch
+from surefoot.sim.walk import COMMAND_RANGE, RewardWeights, WalkEnv
+
+ROBOT = load_robot("quadruped")
+N = len(ROBOT.joints)
+PERIOD = ROBOT.control_period
+OFTEN_PUSHED = (*TRAINING[:-1], Term(push, Uniform(-0.3, 0.3), TRAINING[-1].per, Uniform(0.1, 0.3)))
+REWARD_TERMS = list(RewardWeights.__dataclass_fields__)
+
+
+def some_actions(ticks: int, num_envs: int, scale: float = 1.0, seed: int = 5) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return scale * rng.standard_normal((ticks, num_envs, N)).astype(np.float32)
+
+
+def still(num_envs: int = 1) -> np.ndarray:
+    return np.zeros((num_envs, N), np.float32)
+
+
+def nominal(num_envs: int = 1, seed: int = 0) -> WalkEnv:
+    env = WalkEnv(num_envs, ROBOT, randomisation=(), nthread=1)
+    env.reset(seed=seed)
+    return env
+
+
+def place(
+    env: WalkEnv,
+    height: float,
+    quaternion: tuple[float, ...] = (1, 0, 0, 0),
+    joint_pos: np.ndarray | None = None,
+) -> None:
+    """Put every robot at rest into a pose, in the middle of its episode."""
+    pose = ROBOT.default_pose if joint_pos is None else joint_pos
+    qpos = np.concatenate(([0, 0, height], quaternion, pose))
+    time = env.robots.time.copy()
+    ids = np.arange(env.num_envs)
+    env.robots.reset(ids, np.tile(qpos, (env.num_envs, 1)), np.zeros((env.num_envs, 6 + N)))
+    env.robots.time[:] = time
+    env.target[:] = pose
+    env.feet_before[:] = env.robots.feet
+
+
+def topple(env: WalkEnv, index: int) -> None:
+    """Lay a robot on its back, well above the floor."""
+    env.robots.qpos[index, 2:7] = [0.5, 0.0, 1.0, 0.0, 0.0]
+
+
+def everything(env: WalkEnv, step: tuple) -> list[np.ndarray]:
+    observation, reward, terminated, truncated, infos = step
+    final = [infos["final_obs"], env.final_privileged] if infos else []
+    return [observation, reward, terminated, truncated, env.privileged, env.robots.qpos, *final]
+
+
+def assert_same(first: list[np.ndarray], second: list[np.ndarray]) -> None:
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# --- bits -------------------------------------------------------------------------------------
+
+
+def test_the_bits_depend_on_the_seed_and_not_on_the_threads():
+    one, two = (WalkEnv(8, ROBOT, OFTEN_PUSHED, nthread=k) for k in (1, 2))
+    first, second = one.reset(seed=3)[0], two.reset(seed=3)[0]
+    np.testing.assert_array_equal(first, second)
+    for tick, action in enumerate(some_actions(80, 8)):
+        if tick == 40:
+            topple(one, 5)
+            topple(two, 5)
+        assert_same(everything(one, one.step(action)), everything(two, two.step(action)))
+    again = one.reset(seed=3)[0]
+    np.testing.assert_array_equal(again, first)
+    assert not np.array_equal(one.reset(seed=4)[0], first)
+
+
+def test_a_restored_state_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(walk, "EPISODE_TIME", 1.2)  # both kinds of ends lie before and after
+    monkeypatch.setattr(walk, "COMMAND_TIME", (0.2, 0.5))
+    env = WalkEnv(5, ROBOT, OFTEN_PUSHED, nthread=1)
+    env.reset(seed=8)
+    actions = some_actions(150, 5)
+
+    def run(env: WalkEnv, ticks: range) -> list[list[np.ndarray]]:
+        passed = []
+        for tick in ticks:
+            if tick in (20, 70, 100):
+                topple(env, tick % 3)
+            passed.append(everything(env, env.step(actions[tick])))
+        return passed
+
+    before = run(env, range(75))
+    state = env.get_state()
+    straight = run(env, range(75, 150))
+    ends = [np.any([step[k] for step in part]) for part in (before, straight) for k in (2, 3)]
+    assert all(ends), "episodes ended by falls and by time, before and after"
+
+    other = WalkEnv(5, ROBOT, OFTEN_PUSHED, nthread=2)
+    other.reset(seed=99)
+    run(other, range(30))
+    other.set_state(state)
+    np.testing.assert_array_equal(other.privileged, state["arrays"]["privileged"])
+    for expected, found in zip(straight, run(other, range(75, 150)), strict=True):
+        assert_same(expected, found)
+
+    env.set_state(state)  # into its own past, by a state that stepping has not touched
+    assert_same(straight[0], everything(env, env.step(actions[75])))
+
+
+# --- episodes ---------------------------------------------------------------------------------
+
+
+def test_autoreset_in_the_same_step_with_the_true_last_observation(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    env = nominal(3)
+    assert env.metadata["autoreset_mode"] is gymnasium.vector.AutoresetMode.SAME_STEP
+    env.step(still(3))
+    topple(env, 1)
+    last: dict[str, np.ndarray] = {}
+    reset = env._reset
+
+    def spy(ids: np.ndarray) -> None:
+        last.update(qpos=env.robots.qpos.copy(), command=env.command.copy(), ids=ids.copy())
+        reset(ids)
+
+    monkeypatch.setattr(env, "_reset", spy)
+    action = some_actions(1, 3, 0.2)[0]
+    observation, _, terminated, truncated, infos = env.step(action)
+    assert terminated.tolist() == infos["_final_obs"].tolist() == [False, True, False]
+    assert not truncated.any()
+    assert last["ids"].tolist() == [1]
+
+    final = infos["final_obs"]
+    np.testing.assert_allclose(final[1, 3:6], [0, 0, 1], atol=0.02)  # down is up: on its back
+    np.testing.assert_allclose(final[1, 6:18], last["qpos"][1, 7:] - ROBOT.default_pose, atol=1e-6)
+    np.testing.assert_array_equal(final[1, 30:42], action[1])
+    np.testing.assert_allclose(final[1, 42:45], last["command"][1], atol=1e-6)
+    np.testing.assert_allclose(observation[1, 3:6], [0, 0, -1], atol=1e-6)  # the next episode
+    np.testing.assert_array_equal(observation[1, 30:42], 0)
+    np.testing.assert_array_equal(observation[1, 45:47], [0, 1])  # its clock begins
+
+    goes_on = [0, 2]
+    np.testing.assert_array_equal(observation[goes_on], final[goes_on])
+    np.testing.assert_array_equal(env.privileged[goes_on], env.final_privileged[goes_on])
+    assert env.ticks.tolist() == [2, 0, 2]
+
+
+def test_the_privileged_observation_goes_with_the_actors():
+    env = WalkEnv(4, ROBOT, nthread=1)
+    observation, _ = env.reset(seed=1)
+    assert isinstance(env, TaskEnv)
+    np.testing.assert_array_equal(env.privileged[:, :47], observation)
+    for tick in range(6):
+        if tick == 3:
+            topple(env, 2)
+        observation, _, terminated, _, infos = env.step(still(4))
+        np.testing.assert_array_equal(env.privileged[:, :47], observation)
+        if terminated.any():
+            np.testing.assert_array_equal(env.final_privileged[:, :47], infos["final_obs"])
+            np.testing.assert_allclose(env.final_privileged[2, 53:56], [0, 0, 1], atol=0.05)
+    robots = env.robots
+    expected = np.hstack(
+        (robots.linear_velocity, robots.angular_velocity, robots.gravity, robots.feet[:, :, 2])
+    )
+    expected[:, 9:] -= 0.014  # a foot's height is that of its sole
+    np.testing.assert_allclose(env.privileged[:, 47:60], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        env.privileged[:, 60:], robots.field("geom_friction")[:, robots.foot_geoms, 0], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("tilt", "fallen"), [(0.95, False), (-0.95, False), (1.05, True)])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_fall_is_a_tilt_of_more_than_one_radian(tilt: float, fallen: bool, axis: int):
+    env = nominal()
+    quaternion = [np.cos(tilt / 2), 0.0, 0.0, 0.0]
+    quaternion[axis] = np.sin(tilt / 2)
+    place(env, 0.6, tuple(quaternion))
+    _, _, terminated, truncated, infos = env.step(still())
+    assert (terminated[0], truncated[0]) == (fallen, False)
+    if fallen:
+        assert infos["episode"]["end/fall"][0] == 1.0
+
+
+@pytest.mark.parametrize(("height", "fallen"), [(0.1, False), (0.085, True)])
+def test_a_fall_is_a_base_below_nine_centimetres(height: float, fallen: bool):
+    env = nominal()
+    folded = ROBOT.rest_pose
+    place(env, height, joint_pos=folded)
+    action = (folded - ROBOT.default_pose) / 0.35
+    assert env.step(action[None].astype(np.float32))[2].tolist() == [fallen]
+
+
+def test_time_truncates_after_twenty_seconds_and_does_not_terminate():
+    env = nominal(2)
+    for tick in range(1, 1001):
+        if tick == 3:
+            topple(env, 1)
+        _, _, terminated, truncated, infos = env.step(still(2))
+        assert terminated.tolist() == [False, tick == 3]
+        assert truncated.tolist() == [tick == 1000, False]
+    assert infos["episode"]["l"].tolist()[0] == 1000
+    assert infos["episode"]["end/fall"][0] == 0.0
+    assert env.ticks.tolist() == [0, 997]
+
+
+@pytest.mark.parametrize("bad", [np.nan, 1e30])
+def test_a_diverged_simulation_ends_and_hands_nobody_a_nan(
+    bad: float, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)  # where MuJoCo leaves its warning
+    env = nominal(2)
+    env.step(still(2))
+    env.robots.qvel[0, 8] = bad
+    observation, reward, terminated, truncated, infos = env.step(still(2))
+    assert (terminated.tolist(), truncated.tolist()) == ([True, False], [False, False])
+    assert reward[0] == 0.0
+    for array in (observation, infos["final_obs"], env.privileged, env.final_privileged):
+        assert np.isfinite(array).all()
+    assert all(np.isfinite(values).all() for values in infos["episode"].values())
+    assert not env.step(still(2))[2].any()
+
+
+def test_a_nan_action_is_refused_before_anything_moves():
+    env = nominal(2)
+    before = env.robots.qpos.copy()
+    action = still(2)
+    action[1, 4] = np.nan
+    with pytest.raises(NonFiniteError, match=r"target\[1, 4\]: found nan"):
+        env.step(action)
+    np.testing.assert_array_equal(env.robots.qpos, before)
+
+
+def test_commands_are_redrawn_every_three_to_seven_seconds_within_range():
+    env = nominal(40, seed=2)
+    seen, since = [env.command.copy()], np.zeros(40)
+    waits: list[float] = []
+    for _ in range(750):
+        before = env.command.copy()
+        env.step(still(40))
+        since += PERIOD
+        changed = (env.command != before).any(1)
+        waits += since[changed].tolist()
+        since[changed] = 0.0
+        seen += [env.command[changed].copy()] if changed.any() else []
+        np.testing.assert_allclose(env.inputs["command"], env.command, atol=1e-7)
+    commands = np.concatenate(seen)
+    assert (np.abs(commands) <= COMMAND_RANGE).all()
+    assert (np.abs(commands).max(0) > 0.9 * COMMAND_RANGE).all()
+    # An axis is 0 with 0.2 + 0.8 · 0.1 = 0.28; all three with 0.1 + 0.9 · 0.2³ = 0.107.
+    assert np.mean(commands == 0) == pytest.approx(0.28, abs=0.08)
+    assert np.mean((commands == 0).all(1)) == pytest.approx(0.107, abs=0.08)
+    # A zero that follows a zero shows as one long wait, so only the shortest can be sharp.
+    assert min(waits) > 3.0 - 1e-9
+    assert np.mean(np.array(waits) < 7.0 + 2 * PERIOD) > 0.9
+
+
+# --- symmetry ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("which", "size"), [("observation", 47), ("privileged", 64), ("action", N)]
+)
+def test_reflecting_twice_is_the_identity(which: str, size: int):
+    reflection: Reflection = getattr(nominal().mirror, which)
+    assert sorted(reflection.index.tolist()) == list(range(size))
+    vector = np.arange(1.0, size + 1).astype(np.float32)
+    np.testing.assert_array_equal(reflection(reflection(vector)), vector)
+    assert not np.array_equal(reflection(vector), vector)
+
+
+def test_the_mirror_of_an_action_by_hand():
+    reflected = nominal().mirror.action(np.arange(1.0, 13.0))
+    # Legs FL, FR, RL, RR of roll, pitch, knee: left and right change places, roll its sign.
+    assert reflected.tolist() == [-4, 5, 6, -1, 2, 3, -10, 11, 12, -7, 8, 9]
+
+
+def test_physics_observation_and_reward_are_the_same_in_the_mirror(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """With a solver that converges: PGS with few iterations depends on the contacts' order."""
+    training_model = robots_module.training_model
+
+    def converged(robot):
+        model = training_model(robot)
+        model.opt.iterations, model.opt.tolerance = 1000, 0.0
+        return model
+
+    monkeypatch.setattr(robots_module, "training_model", converged)
+    env = nominal(2)
+    mirror = env.mirror
+    for _ in range(20):  # onto the floor
+        env.step(still(2))
+    qpos, qvel = env.robots.qpos[0].copy(), env.robots.qvel[0].copy()
+    qvel[:6] += [0.1, 0.2, 0.0, 0.3, -0.2, 0.4]
+    mirrored_qpos = np.concatenate((qpos[:7] * [1, -1, 1, 1, -1, 1, -1], mirror.action(qpos[7:])))
+    mirrored_qvel = np.concatenate((qvel[:6] * [1, -1, 1, -1, 1, -1], mirror.action(qvel[6:])))
+    pair = np.stack((qpos, mirrored_qpos)), np.stack((qvel, mirrored_qvel))
+    env.robots.reset(np.arange(2), *pair)
+    env.target[:] = np.stack((env.target[0], mirror.action(env.target[0])))
+    env.ticks = np.array([20.0, 32.5])  # half a gait period on: a mirrored trot
+    env.robots.time[:] = env.ticks * PERIOD
+    env.feet_before[:] = env.robots.feet
+    command = np.array([0.3, 0.1, 0.5])
+    env.set_commands(np.stack((command, command * [1, -1, -1])))
+    env.inputs["joint_pos"], env.inputs["joint_vel"] = pair[0][:, 7:], pair[1][:, 6:]
+    rewards = []
+    for tick in range(60):
+        wave = 0.6 * np.sin(2 * np.pi * tick / 25 + np.arange(N))
+        observation, reward, terminated, _, _ = env.step(
+            np.stack((wave, mirror.action(wave))).astype(np.float32)
+        )
+        assert not terminated.any()
+        np.testing.assert_allclose(mirror.observation(observation[0]), observation[1], atol=2e-4)
+        np.testing.assert_allclose(
+            mirror.privileged(env.privileged[0]), env.privileged[1], atol=2e-4
+        )
+        assert reward[0] == pytest.approx(reward[1], abs=1e-4)
+        rewards.append(reward[0])
+    assert np.ptp(rewards) > 0.1, "the reward says something"
+
+
+# --- observation, limiter and reward by hand --------------------------------------------------
+
+
+def test_the_observation_by_hand():
+    env = nominal(1, seed=4)
+    env.set_commands(np.array([[0.2, -0.1, 0.4]]))
+    actions = some_actions(7, 1, 0.3)
+    for action in actions:
+        observation, *_ = env.step(action)
+    row = observation[0]
+    qpos, qvel = env.robots.qpos[0], env.robots.qvel[0]
+    w, (x, y, z) = qpos[3], qpos[4:7]
+    rotation = np.array(  # base to world
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    down = rotation.T @ [0, 0, -1]
+    np.testing.assert_allclose(row[0:3], qvel[3:6], atol=1e-6)
+    np.testing.assert_allclose(row[3:6], down, atol=1e-6)
+    np.testing.assert_allclose(row[6:18], qpos[7:] - ROBOT.default_pose, atol=1e-6)
+    np.testing.assert_allclose(row[18:30], qvel[6:], atol=1e-5)
+    np.testing.assert_array_equal(row[30:42], actions[-1][0])
+    np.testing.assert_allclose(row[42:45], [0.2, -0.1, 0.4], atol=1e-7)
+    angle = 2 * np.pi * 7 * 0.02 / 0.5  # seven ticks into a trot of half a second
+    np.testing.assert_allclose(row[45:47], [np.sin(angle), np.cos(angle)], atol=1e-6)
+    np.testing.assert_allclose(env.robots.linear_velocity[0], rotation.T @ qvel[:3], atol=1e-9)
+
+
+def test_the_observation_shows_each_joint_in_its_place():
+    env = nominal(N)
+    env.robots.qpos[:, 7:] = ROBOT.default_pose + 0.01 * np.eye(N)
+    env.robots.qvel[:, 6:] = 0.5 * np.eye(N)
+    inputs = env.robots.measure(np.random.default_rng(0))
+    np.testing.assert_allclose(inputs["joint_pos"] - ROBOT.default_pose, 0.01 * np.eye(N))
+    np.testing.assert_allclose(inputs["joint_vel"], 0.5 * np.eye(N))
+    np.testing.assert_allclose(np.linalg.norm(inputs["gravity"], axis=1), 1.0)
+
+
+def test_the_limiter_acts_as_on_the_robot():
+    env = nominal(4)
+    reasons = np.uint8(0)
+    for action in some_actions(30, 4, 3.0).astype(np.float64):
+        before = env.target.copy(), env.inputs["joint_pos"].copy(), env.inputs["joint_vel"].copy()
+        ticks = env.ticks.copy()
+        env.step(action)
+        expected, why = limit_target(env.limits, ROBOT.default_pose + 0.35 * action, *before)
+        goes_on = env.ticks > ticks
+        np.testing.assert_array_equal(env.target[goes_on], expected[goes_on])
+        np.testing.assert_array_equal(env.robots.ctrl[goes_on], expected[goes_on])
+        np.testing.assert_array_equal(env.reasons, why)
+        reasons |= np.bitwise_or.reduce(env.reasons, axis=None)
+    assert reasons == Reason.RATE | Reason.TORQUE | Reason.POSITION, "all of them took part"
+
+
+def test_a_wild_action_is_limited_by_hand():
+    env = nominal()
+    place(env, 0.6)
+    pos, vel = env.inputs["joint_pos"][0], env.inputs["joint_vel"][0]
+    env.step(np.full((1, N), 5.0, np.float32))
+    # At most 2 N·m away by the servo's law: (2 + 0.37 · velocity) / 13.8 rad from where it is.
+    np.testing.assert_allclose(env.target[0], pos + (2 + 0.37 * vel) / 13.8, atol=1e-6)
+    assert (env.reasons == Reason.RATE | Reason.TORQUE).all()
+
+
+def reward_terms(env: WalkEnv, action: np.ndarray) -> dict[str, float]:
+    """Of one step of the first robot."""
+    before = env.reward_sums[:, 0].copy()
+    env.step(action)
+    return dict(zip(REWARD_TERMS, env.reward_sums[:, 0] - before, strict=True))
+
+
+def test_the_reward_of_standing_still_by_hand():
+    env = nominal()
+    env.set_commands(np.zeros((1, 3)))
+    for _ in range(100):
+        env.step(still())
+    terms = reward_terms(env, still())
+    robots = env.robots
+    deviation = robots.joint_pos[0] - ROBOT.default_pose
+    height = robots.qpos[0, 2] - env._standing_height
+    np.testing.assert_allclose(deviation, 0, atol=0.08)
+    assert -0.02 < height < 0.0  # it sags under its weight
+    assert terms["track"] == pytest.approx(1.0, abs=1e-3)
+    assert terms["turn"] == pytest.approx(0.6, abs=1e-3)
+    assert terms["gait"] == pytest.approx(1.0, abs=0.01)  # all four on the floor
+    assert terms["pose"] == pytest.approx(0.3 * np.exp(-(deviation @ deviation) / 0.3), abs=1e-6)
+    assert terms["height"] == pytest.approx(-40 * height**2, abs=1e-9)
+    torque = robots.joint_torque[0]
+    assert terms["torque"] == pytest.approx(-0.025 * (torque @ torque), abs=1e-9)
+    for name in ("orientation", "bounce", "wobble", "slip"):
+        assert terms[name] == pytest.approx(0.0, abs=1e-3)
+    assert terms["action_rate"] == terms["limited"] == 0.0
+    assert env.step(still())[1][0] == pytest.approx(sum(terms.values()), abs=1e-3)
+
+
+def test_the_reward_of_standing_where_walking_was_asked_for():
+    env = nominal()
+    for _ in range(100):
+        env.step(still())
+    env.set_commands(np.array([[0.3, 0.1, 0.4]]))
+    env.ticks[:] = 105  # in the next, two feet are due high
+    env.robots.time[:] = 105 * PERIOD
+    terms = reward_terms(env, still())
+    deviation = env.robots.joint_pos[0] - ROBOT.default_pose
+    assert terms["track"] == pytest.approx(np.exp(-0.1 / 0.05), abs=2e-3)  # 0.3² + 0.1² = 0.1
+    assert terms["turn"] == pytest.approx(0.6 * np.exp(-0.16 / 0.25), abs=2e-3)
+    wanted = 0.035 * np.sin(2 * np.pi * 6 / 25)  # tick 106 is the sixth of its gait period
+    on_floor = np.exp(-((wanted / 0.015) ** 2))  # the other pair is where it belongs
+    assert terms["gait"] == pytest.approx((2 * 1.0 + 2 * on_floor) / 4, abs=0.03)
+    assert terms["pose"] == pytest.approx(0.3 * np.exp(-(deviation @ deviation) / 1.5), abs=1e-6)
+
+
+def test_penalties_by_hand():
+    env = nominal()
+    place(env, 0.6)
+    env.robots.qvel[0, :6] = [0.0, 0.0, 0.4, 1.0, -2.0, 0.0]
+    action = np.zeros((1, N), np.float32)
+    action[0, :2] = [3.0, -4.0]
+    terms = reward_terms(env, action)
+    velocity, spin = env.robots.linear_velocity[0], env.robots.angular_velocity[0]
+    assert terms["action_rate"] == pytest.approx(-0.03 * 25)  # 3² + 4²
+    assert terms["limited"] == pytest.approx(-0.05 * 2)  # both ask for more than 2 N·m
+    assert terms["bounce"] == pytest.approx(-0.5 * velocity[2] ** 2)
+    assert terms["wobble"] == pytest.approx(-0.05 * (spin[0] ** 2 + spin[1] ** 2))
+    down = env.robots.gravity[0]
+    assert terms["orientation"] == pytest.approx(-3 * (down[0] ** 2 + down[1] ** 2))
+    assert velocity[2] == pytest.approx(0.4 - 9.81 * PERIOD, abs=0.05)
+    assert terms["slip"] == 0.0  # no foot is near the floor
+    topple(env, 0)
+    _, reward, _, _, infos = env.step(still())
+    assert reward[0] == 0.0, "the sum is floored"
+    assert [key for key in infos["episode"] if "/" in key][:-1] == [
+        f"reward/{name}" for name in REWARD_TERMS
+    ]
+
+
+def test_without_randomisation_the_robot_is_nominal():
+    env = nominal(3)
+    assert env.sampled == {}
+    for name in ("geom_friction", "body_mass", "actuator_gainprm", "actuator_delay"):
+        model = getattr(env.robots.model, name)
+        np.testing.assert_array_equal(
+            env.robots.field(name), np.broadcast_to(model, (3, *model.shape))
+        )
+    assert all(not value.any() for value in vars(env.robots.imperfections).values())
+    inputs = env.robots.measure(np.random.default_rng(1))
+    np.testing.assert_array_equal(inputs["joint_pos"], env.robots.joint_pos)
+    np.testing.assert_array_equal(inputs["gyro"], env.robots.angular_velocity)
+    np.testing.assert_allclose(inputs["gravity"], env.robots.gravity, atol=1e-15)
+
+
+# --- servos and sensors -----------------------------------------------------------------------
+
+
+def robot_in_the_air() -> tuple[RobotBatch, Callable[[np.ndarray | float], None]]:
+    """One robot, and what puts it back into the default pose at some joint velocity."""
+    robots = RobotBatch(ROBOT, 1, nthread=1)
+    qpos = np.concatenate(([0, 0, 1, 1, 0, 0, 0], ROBOT.default_pose))[None]
+
+    def put(velocity: np.ndarray | float) -> None:
+        qvel = np.zeros((1, 6 + N))
+        qvel[:, 6:] = velocity
+        robots.reset(np.array([0]), qpos, qvel)
+
+    return robots, put
+
+
+SERVO, PUT = robot_in_the_air()
+
+
+def servo_torque(error: float | np.ndarray, velocity: float | np.ndarray) -> np.ndarray:
+    """What the servos give at `error` rad from their target, moving at `velocity` rad/s."""
+    PUT(velocity)
+    SERVO.qpos[:, 7:] -= error
+    SERVO.batch.forward()
+    return SERVO.joint_torque[0].copy()
+
+
+@pytest.mark.parametrize(
+    ("error", "velocity", "torque"),
+    [
+        (0.0, 0.0, 0.0),
+        (0.1, 0.0, 1.38),  # 13.8 · 0.1
+        (0.1, 1.0, 1.01),  # 1.38 − 0.37 · 1: back-EMF is compensated
+        (-0.1, 1.0, -1.75),
+        (0.5, 0.0, 2.0),  # the goal current's cap, not 6.9
+        (-0.5, 0.0, -2.0),
+        (0.5, 5.0, 1.1390),  # the torque-speed line: 3 · (1 − 5 / 8.06)
+        (0.5, -5.0, 2.0),  # braking: the line is far away, the cap is not
+        (0.5, 8.06, 0.0),  # no-load speed
+        (0.0, 4.0, -1.48),  # damping alone
+    ],
+)
+def test_the_servos_torque_by_hand(error: float, velocity: float, torque: float):
+    np.testing.assert_allclose(servo_torque(error, velocity), torque, atol=1e-4)
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-12, 12)), min_size=N, max_size=N))
+def test_the_servos_law(states: list[tuple[float, float]]):
+    error, velocity = np.array(states).T
+    line = 3.0 * (np.array([[-1], [1]]) - velocity / 8.06)  # of −12 V and of +12 V
+    torque = np.clip(13.8 * error - 0.37 * velocity, *line)
+    np.testing.assert_allclose(servo_torque(error, velocity), np.clip(torque, -2, 2), atol=1e-9)
+
+
+@pytest.mark.parametrize("delay", [0.005, 0.01, 0.015, 0.02])
+def test_a_target_arrives_after_the_command_delay(delay: float):
+    robots, put = robot_in_the_air()
+    robots.field("actuator_delay")[:] = delay
+    put(0.0)
+    robots.ctrl[:] = ROBOT.default_pose + 0.1
+    torques = []
+    for _ in range(6):
+        robots.batch.step()  # of 5 ms; the torque is that at its beginning
+        torques.append(robots.joint_torque[0, 0])
+    late = round(delay / 0.005)
+    np.testing.assert_allclose(torques[:late], 0.0, atol=1e-6)
+    assert torques[late] == pytest.approx(1.38, abs=1e-6)
+
+
+def test_sensors_by_hand():
+    env = nominal(2)
+    robots, wrong = env.robots, env.robots.imperfections
+    env.step(some_actions(1, 2)[0])
+    before = robots.angular_velocity.copy()
+    env.step(some_actions(1, 2, seed=6)[0])
+    now = robots.angular_velocity
+    wrong.imu_delay[:] = [[0.25], [0.0]]
+    wrong.encoder_offset[:] = 0.02 * np.eye(2, N)
+    wrong.gyro_bias[:] = [[0.0, 0.01, 0.0], [0.0, 0.0, 0.0]]
+    inputs = robots.measure(np.random.default_rng(0))
+    np.testing.assert_allclose(inputs["gyro"][0], 0.75 * now[0] + 0.25 * before[0] + [0, 0.01, 0])
+    np.testing.assert_allclose(inputs["gyro"][1], now[1])
+    np.testing.assert_allclose(inputs["joint_pos"] - robots.joint_pos, 0.02 * np.eye(2, N))
+    # Mounted 0.03 rad about x, an IMU sees a little of down along y.
+    place(env, 0.6)
+    wrong.mounting[:] = [0.03, 0.0, 0.0]
+    gravity = robots.measure(np.random.default_rng(0))["gravity"]
+    np.testing.assert_allclose(gravity[1], [0, 0.03, -1] / np.hypot(0.03, 1), atol=1e-9)
+
+
+def test_sensor_noise_has_the_deviations_it_says():
+    robots = RobotBatch(ROBOT, 4000, nthread=1)
+    robots.reset(np.arange(4000), *(np.tile(x, (4000, 1)) for x in _standing()))
+    robots.imperfections.noise[:] = 2.0
+    inputs = robots.measure(np.random.default_rng(0))
+    expected = {"gyro": 0.1, "joint_pos": 0.004, "joint_vel": 0.2}
+    for name, deviation in expected.items():
+        assert inputs[name].std(0) == pytest.approx(deviation, rel=0.08)
+    assert inputs["gravity"][:, :2].std(0) == pytest.approx(0.02, rel=0.08)
+
+
+def _standing() -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate(([0, 0, 1, 1, 0, 0, 0], ROBOT.default_pose)), np.zeros(6 + N)
+
+
+# --- Gymnasium's single form ------------------------------------------------------------------
+
+# What Gymnasium recommends and its own MuJoCo tasks do otherwise: unbounded observations, and
+# actions in the unit that the task gives them.
+RECOMMENDED = (
+    "ignore:.*A Box observation space (minimum|maximum) value is -?infinity",
+    "ignore:.*For Box action spaces, we recommend",
+)
+
+
+def test_importing_sim_registers_without_loading_mujoco():
+    assert surefoot.sim.__name__ == "surefoot.sim"
+    code = (
+        "import sys, surefoot.sim, gymnasium; gymnasium.spec('Surefoot/Walk-v0');"
+        "assert not {'mujoco', 'torch', 'imageio'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.filterwarnings(*RECOMMENDED)
+def test_gymnasium_accepts_the_single_environment():
+    env = gymnasium.make("Surefoot/Walk-v0", render_mode="rgb_array")
+    assert "TimeLimit" not in str(env)
+    check_env(env.unwrapped)  # renders too
+    assert env.metadata["render_fps"] == 50
+    env.reset(seed=0)
+    image = env.render()
+    assert image.shape == (480, 640, 3)
+    assert image.std() > 5, "there is something to see"
+    env.close()
+
+
+def test_gymnasium_makes_the_vector_environment():
+    envs = gymnasium.make_vec("Surefoot/Walk-v0", num_envs=3, randomisation=())
+    assert isinstance(envs, WalkEnv)
+    assert envs.reset(seed=0)[0].shape == (3, 47)
+    assert envs.observation_space.shape == (3, 47)
+
+
+def test_the_single_environment_is_a_row_of_the_vector():
+    single = gymnasium.make("Surefoot/Walk-v0")
+    vector = WalkEnv(1, ROBOT)
+    first, _ = single.reset(seed=11)
+    np.testing.assert_array_equal(first, vector.reset(seed=11)[0][0])
+    for action in some_actions(30, 1):
+        expected = vector.step(action)
+        observation, reward, terminated, truncated, _ = single.step(action[0])
+        np.testing.assert_array_equal(observation, expected[0][0])
+        assert observation in single.observation_space
+        assert (reward, terminated, truncated) == tuple(float(x[0]) for x in expected[1:4])
+    topple(single.unwrapped.walk, 0)
+    observation, _, terminated, _, _ = single.step(np.zeros(N, np.float32))
+    assert terminated
+    assert observation[5] > 0.5, "the true last observation: on its back"
+    assert single.reset()[0][5] < -0.9
+
+
+def test_the_single_environment_truncates_by_itself():
+    single = gymnasium.make("Surefoot/Walk-v0", randomisation=())
+    single.reset(seed=0)
+    for tick in range(1, 1001):
+        _, _, terminated, truncated, _ = single.step(np.zeros(N, np.float32))
+        assert (terminated, truncated) == (False, tick == 1000)
