@@ -37,6 +37,7 @@ class SimulatedRobot:
         self.robots = RobotBatch(robot, 1, nthread=1)
         self._rng = np.random.default_rng(seed)
         self._time = 0.0
+        self._mode = Mode.OFF
         self._target = np.array(robot.rest_pose if joint_pos is None else joint_pos)
         one = np.array([0])
         at_reset = [term for term in randomisation if term.every is None]
@@ -87,14 +88,22 @@ class SimulatedRobot:
         )
 
     def write(self, command: Command) -> None:
-        if command.mode is Mode.TRACK:
-            assert command.target is not None
-            require_finite(target=command.target)
-            self._target = np.array(command.target)
+        """See `RobotInterface.write`. HOLD after DAMP or OFF holds where the joints are.
+
+        Raises:
+            NonFiniteError: some target or cap is NaN or infinite; nothing changes then.
+        """
         cap = self._force_range[:, 1]
         if command.torque_cap is not None:
             require_finite(torque_cap=command.torque_cap)
             cap = np.minimum(command.torque_cap, cap)
+        if command.mode is Mode.TRACK:
+            assert command.target is not None
+            require_finite(target=command.target)
+            self._target = np.array(command.target)
+        elif command.mode is Mode.HOLD and self._mode in (Mode.OFF, Mode.DAMP):
+            self._target = self.robots.joint_pos[0] + self.robots.imperfections.encoder_offset[0]
+        self._mode = command.mode
         if command.mode is Mode.OFF:
             cap = np.zeros_like(cap)
         self.robots.field("actuator_forcerange")[0] = np.column_stack((-cap, cap))

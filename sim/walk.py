@@ -18,9 +18,9 @@ from gymnasium.vector.utils import batch_space
 from ..models.limits import Limits, Reason, limit_target
 from ..models.observation import observe, walking_terms, width
 from ..models.robot import Robot, load_robot
-from ..models.task import Mirror, Reflection
 from .randomisation import TRAINING, Term, randomise
 from .robots import RobotBatch
+from .symmetry import left_right_mirror
 
 # Commands
 COMMAND_RANGE = np.array([0.35, 0.2, 0.8])  # ± vx [m/s], vy [m/s], yaw rate [rad/s]
@@ -91,7 +91,7 @@ class WalkEnv(gym.vector.VectorEnv):
         self.limits = Limits.of(self.robot)
         self.at_reset = tuple(term for term in randomisation if term.every is None)
         self.during = tuple((term, term.every) for term in randomisation if term.every is not None)
-        self.mirror = _mirror(self.robot)
+        self.mirror = left_right_mirror(self.robot)
         self.contract = {
             "robot": self.robot.name,
             "terms": self.terms,
@@ -377,41 +377,3 @@ class WalkEnv(gym.vector.VectorEnv):
 def _sq(x: np.ndarray) -> np.ndarray:
     """Sum of squares over the last axis."""
     return np.square(x).sum(-1)
-
-
-def _mirror(robot: Robot) -> Mirror:
-    """Left and right exchanged, as index and sign of every column."""
-    names = robot.joint_names
-    swapped = [
-        name.replace("left", "?").replace("right", "left").replace("?", "right") for name in names
-    ]
-    joint = np.array([names.index(name) for name in swapped])
-    joint_sign = np.array([-1.0 if "roll" in name else 1.0 for name in names])
-    three = np.arange(3)
-    spin, vector, command = np.array([-1.0, 1, -1]), np.array([1.0, -1, 1]), np.array([1.0, -1, -1])
-    feet = np.array([1, 0, 3, 2])
-    observation = _stack(
-        (three, spin),  # gyro
-        (three, vector),  # gravity
-        (joint, joint_sign),  # joint_pos
-        (joint, joint_sign),  # joint_vel
-        (joint, joint_sign),  # previous_action
-        (three, command),
-        (np.arange(2), -np.ones(2)),  # the trot's clock, half a period on
-    )
-    privileged = _stack(
-        (observation.index, observation.sign),
-        (three, vector),  # linear velocity
-        (three, spin),  # angular velocity
-        (three, vector),  # gravity
-        (feet, np.ones(4)),  # foot heights
-        (feet, np.ones(4)),  # foot friction
-    )
-    return Mirror(observation, privileged, _stack((joint, joint_sign)))
-
-
-def _stack(*parts: tuple[np.ndarray, np.ndarray]) -> Reflection:
-    """Reflections of consecutive columns as one."""
-    starts = np.cumsum([0] + [len(index) for index, _ in parts[:-1]])
-    index = np.concatenate([part[0] + start for part, start in zip(parts, starts, strict=True)])
-    return Reflection(index, np.concatenate([part[1] for part in parts]).astype(np.float32))

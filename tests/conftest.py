@@ -69,9 +69,7 @@ def make_log(tame_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Mak
         )
         schedule = Schedule.of([(0.0, [0.0, 0.0, 0.0]), (0.3, [0.2, 0.1, -0.3])])
         monitor = SafetyMonitor(robot, simulated, dry_run=dry_run)
-        summary = run(
-            robot, simulated, controller, monitor, schedule, seconds, simulated, log=log
-        )
+        summary = run(robot, simulated, controller, monitor, schedule, seconds, simulated, log=log)
         logged = log.close()
         assert not summary.fault, summary.cause
         assert (logged.dropped, logged.error) == (0, None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from surefoot.hardware.interface import Command, Health, Mode, Sample
 from surefoot.models.errors import DeviceError
+from surefoot.models.limits import require_finite
 from surefoot.models.robot import Robot
 
 
@@ -76,6 +77,9 @@ class KinematicRobot:
     def write(self, command: Command) -> None:
         if self.unplugged or self.refuses:
             raise DeviceError("/dev/ttyFAKE: the port is gone, allowed is a port that is there")
+        if command.mode is Mode.TRACK:
+            assert command.target is not None
+            require_finite(target=command.target)
         if command.mode is not Mode.OFF and not self.modes:
             self.clock.pass_by(self.enabling_time)
         self.commands.append(command)

@@ -34,7 +34,7 @@ from tiny_policy import (
 )
 
 PERIOD = ROBOT.control_period
-ELBOW = ROBOT.joint_names[4]
+CHANGED = ROBOT.joint_names[4]  # the joint that the tests below change
 
 
 def sample(seed: int = 0) -> Sample:
@@ -93,15 +93,15 @@ REFUSED_CONTRACTS = {
     "control rate": (set_to("control_period", 0.01), ["0.01 s", f"{PERIOD} s", "period"]),
     "default pose of a joint": (
         lambda table: table["default_pose"].__setitem__(4, 0.5),
-        ["default_pose", ELBOW, "0.5", str(ROBOT.default_pose[4])],
+        ["default_pose", CHANGED, "0.5", str(ROBOT.default_pose[4])],
     ),
     "stiffness of a joint, in the last bit": (
         lambda table: table["kp"].__setitem__(4, math.nextafter(ROBOT.kp[4], math.inf)),
-        ["kp", ELBOW, str(math.nextafter(ROBOT.kp[4], math.inf)), str(ROBOT.kp[4])],
+        ["kp", CHANGED, str(math.nextafter(ROBOT.kp[4], math.inf)), str(ROBOT.kp[4])],
     ),
     "damping that is no number": (
         lambda table: table["kd"].__setitem__(4, math.nan),
-        ["kd", ELBOW, "nan", str(ROBOT.kd[4])],
+        ["kd", CHANGED, "nan", str(ROBOT.kd[4])],
     ),
     "a limit more": (
         lambda table: table["upper"].append(1.0),
@@ -191,7 +191,7 @@ def test_an_initial_state_without_next_state_is_refused():
 def test_a_robot_that_was_changed_after_training_is_refused(key: str):
     changed = getattr(ROBOT.joints[4], key) + 0.01
     line = refusal(tiny_policy(), with_joint(4, **{key: changed}))
-    assert ELBOW in line and str(changed) in line and str(getattr(ROBOT.joints[4], key)) in line
+    assert CHANGED in line and str(changed) in line and str(getattr(ROBOT.joints[4], key)) in line
 
 
 def test_files_that_are_no_policy_are_refused(tmp_path: Path):
@@ -221,6 +221,7 @@ def test_a_file_that_was_cut_off_is_refused(share: float):
 
 # --- the contract as text ---------------------------------------------------------------------
 
+GRAPH = graph()
 doubles = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -242,9 +243,6 @@ def test_json_keeps_every_bit_of_every_double(values: list[float], period: float
     assert bits([after.control_period]) == bits([period])
     for found in (after.kp, after.initial_state, after.golden[0].inputs["gyro"]):
         assert found is not None and bits(found) == bits(values)
-
-
-GRAPH = graph()
 
 
 def test_json_is_one_line_with_every_field():

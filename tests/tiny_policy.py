@@ -58,7 +58,6 @@ def graph(
     pose = np.resize(ROBOT.default_pose, joints).astype(np.float32)
     constants = {f"w_{name}": weights(name, width, joints) for name, width in widths.items()}
     constants |= {"pose": pose, "scale": np.float32(SCALE)}
-    constants |= {"half": np.float32(HALF), "one": np.float32(1.0)}
     nodes, parts = [], []
     for index, name in enumerate(widths):
         cast = f"c_{name}"
@@ -69,6 +68,7 @@ def graph(
     nodes.append(helper.make_node("Mul", ["action", "scale"], ["scaled"]))
     nodes.append(helper.make_node("Add", ["pose", "scaled"], ["joint_target"]))
     if state:
+        constants |= {"half": np.float32(HALF), "one": np.float32(1.0)}
         nodes.append(helper.make_node("Mul", ["state", "half"], ["faded"]))
         nodes.append(helper.make_node("Add", ["faded", "one"], ["next_state"]))
         outputs = [*outputs, "next_state"]

@@ -1,0 +1,148 @@
+"""The evaluation's arithmetic, on an environment whose motion is written down."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from surefoot.sim import evaluate as module
+from surefoot.sim.evaluate import _measure, evaluate
+from surefoot.sim.walk import COMMAND_RANGE
+
+PERIOD = 0.02  # [s]
+EPISODE_TICKS = 1000  # 20 s
+REDRAW, SETTLING = 250, 50  # 5 s and 1 s
+
+
+class ScriptedEnv:
+    """Robots that miss their commands by a known error, and fall when they are told to."""
+
+    def __init__(self, errors: np.ndarray, fall_at: dict[int, int] | None = None) -> None:
+        self.num_envs, self.period = len(errors), PERIOD
+        self.errors, self.fall_at = errors, fall_at or {}
+        self.action = np.zeros((self.num_envs, 12))
+        self.inputs = {"command": np.zeros((self.num_envs, 3), np.float32)}
+        self.commands: list[np.ndarray] = []
+        self.actions: list[np.ndarray] = []
+        self.seed: int | None = None
+
+    def reset(self, seed: int) -> None:
+        self.seed = seed
+
+    def set_commands(self, command: np.ndarray) -> None:
+        self.command = command
+        self.commands.append(command.copy())
+
+    def step(self, actions: np.ndarray):
+        tick = len(self.actions)
+        self.action = np.array(actions)
+        self.actions.append(self.action)
+        velocity = self.command + self.errors
+        velocity[:, 2] += 5.0 * (tick % REDRAW < SETTLING)  # left out: it has time to settle
+        self.robots = SimpleNamespace(
+            linear_velocity=np.column_stack((velocity[:, :2], np.full(self.num_envs, 9.0))),
+            angular_velocity=np.column_stack((np.full((self.num_envs, 2), 9.0), velocity[:, 2])),
+            joint_torque=np.full((self.num_envs, 12), 0.5),
+        )
+        fallen = np.array([self.fall_at.get(i) == tick for i in range(self.num_envs)])
+        return None, None, fallen, None, {}
+
+
+def measure(env: ScriptedEnv, policy=lambda inputs: np.zeros((len(inputs["command"]), 12))):
+    return _measure(policy, env, 3, lambda _share: None)  # type: ignore[arg-type]
+
+
+def test_a_robot_that_does_as_commanded_scores_one():
+    figures = measure(ScriptedEnv(np.zeros((3, 3))))
+    assert figures.episodes == 3
+    assert figures.survival == 1.0
+    assert figures.score == pytest.approx(1.0)
+    assert list(figures.rmse.values()) == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
+    assert figures.torque == pytest.approx(0.5)
+
+
+def test_score_and_errors_of_a_known_miss():
+    errors = np.array([[0.1, 0.0, 0.3], [0.0, -0.2, -0.4]])
+    figures = measure(ScriptedEnv(errors))
+    # Per robot exp(−(0.1²) / 0.05) and exp(−(0.2²) / 0.05); the turn is not in the score.
+    assert figures.score == pytest.approx((math.exp(-0.2) + math.exp(-0.8)) / 2)
+    assert figures.rmse == pytest.approx(
+        {"vx": math.sqrt(0.01 / 2), "vy": math.sqrt(0.04 / 2), "yaw_rate": math.sqrt(0.25 / 2)}
+    )
+
+
+def test_after_a_fall_a_robot_scores_nothing_and_its_errors_do_not_count():
+    errors = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]])
+    tick = 600  # in the third stretch: 200 + 200 + 50 scored ticks before it
+    figures = measure(ScriptedEnv(errors, {1: tick}))
+    scored = 4 * (REDRAW - SETTLING) - 1  # the episode's last tick is left out
+    assert figures.survival == 0.5
+    assert figures.score == pytest.approx((1.0 + math.exp(-0.2) * 450 / scored) / 2)
+    assert figures.rmse["vx"] == pytest.approx(math.sqrt(450 * 0.01 / (450 + scored)))
+
+
+def test_how_much_the_actions_change():
+    env = ScriptedEnv(np.zeros((1, 3)))
+
+    def zigzag(inputs):
+        return np.full((1, 12), 0.3 * (len(env.actions) % 2))
+
+    # 0, 0.3, 0, …: all of the 999 ticks but the first change by 0.3.
+    assert measure(env, zigzag).action_change == pytest.approx(0.3 * math.sqrt(998 / 999))
+
+
+def test_the_commands_come_from_the_seed_every_five_seconds_over_the_range():
+    env = ScriptedEnv(np.zeros((50, 3)))
+    measure(env)
+    assert env.seed == 3
+    assert len(env.actions) == EPISODE_TICKS - 1
+    commands = np.concatenate(env.commands)
+    assert len(env.commands) == 4
+    assert (np.abs(commands) <= COMMAND_RANGE).all()
+    assert (np.abs(commands).max(0) > 0.9 * COMMAND_RANGE).all()
+    other = ScriptedEnv(np.ones((50, 3)), {0: 5})
+    measure(other)
+    assert np.array_equal(np.concatenate(other.commands), commands)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Episodes of two seconds, of which one counts."""
+    monkeypatch.setattr(module, "EPISODE_TIME", 2.0)
+
+
+def stand(inputs) -> np.ndarray:
+    return np.zeros((len(inputs["command"]), 12), np.float32)
+
+
+def test_a_robot_that_stands_survives_and_misses_by_the_command(short, monkeypatch):
+    nominal = {"nominal": module.CONDITIONS["nominal"]}
+    monkeypatch.setattr(module, "CONDITIONS", nominal)
+    figures = evaluate(stand, episodes=8, seed=4)["nominal"]
+    assert figures["survival"] == 1.0
+    # Standing still, velocity is 0: the error is the command, and the score follows from it.
+    commands = np.random.default_rng([4, 1]).uniform(-COMMAND_RANGE, COMMAND_RANGE, (8, 3))
+    score = np.exp(-np.square(commands[:, :2]).sum(1) / 0.05).mean()
+    assert figures["score"] == pytest.approx(score, abs=0.01)
+    rmse = dict(zip(("vx", "vy", "yaw_rate"), np.sqrt(np.square(commands).mean(0)), strict=True))
+    assert figures["rmse"] == pytest.approx(rmse, abs=0.01)
+    assert figures["action_change"] == 0.0
+    assert 0.05 < figures["torque"] < 1.0
+
+
+def test_the_same_seed_gives_the_same_figures(short):
+    shares: list[float] = []
+    first = evaluate(stand, episodes=3, seed=1, on_progress=shares.append)
+    assert set(first) == {"nominal", "randomised"}
+    assert first == evaluate(stand, episodes=3, seed=1)
+    assert first != evaluate(stand, episodes=3, seed=2)
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1.0)
+
+
+def test_figures_are_plain_data():
+    figures = asdict(measure(ScriptedEnv(np.zeros((1, 3)))))
+    assert set(figures) == {"episodes", "survival", "score", "rmse", "torque", "action_change"}
+    assert all(type(v) in (int, float, dict) for v in figures.values())

@@ -1,0 +1,248 @@
+"""A log of the simulated robot, replayed through its policy and through the simulation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MakeLog
+from surefoot.deploy.log import RunLog, read_log
+from surefoot.deploy.replay import (
+    OTHER_MACHINE_TOLERANCE,
+    logged_robot,
+    replay_policy,
+    replay_sim,
+)
+from surefoot.deploy.truth import read_truth
+from surefoot.deploy.verdict import State
+from surefoot.hardware.interface import Mode
+from surefoot.models.errors import PolicyError, UsageError
+from surefoot.models.robot import Robot, load_robot
+from tiny_policy import tiny_policy
+
+ROBOT = load_robot("quadruped")
+PERIOD = ROBOT.control_period
+
+
+@pytest.fixture(scope="module")
+def log(run_log: Path) -> RunLog:
+    return read_log(run_log)
+
+
+def with_ticks(log: RunLog, ticks: np.ndarray) -> RunLog:
+    return replace(log, ticks=ticks)
+
+
+def flip(log: RunLog, field: str, bit: int, joint: int = 5) -> RunLog:
+    """The log with one bit of one number changed, halfway through RUN."""
+    ticks = log.ticks.copy()
+    row = int(np.flatnonzero(ticks["state"] == State.RUN)[25])
+    ticks[field].view(np.uint32)[row, joint] ^= np.uint32(1 << bit)
+    return with_ticks(log, ticks)
+
+
+# --- through the policy -----------------------------------------------------------------------
+
+
+def test_the_policy_gives_what_was_logged_bit_by_bit(log: RunLog):
+    replay = replay_policy(log, ROBOT)
+    # A second of RUN; the tick that goes over from STAND asks no policy.
+    assert replay.ticks == replay.identical == 50
+    assert (log.ticks["state"] == State.RUN).sum() == 51
+    assert replay.same_machine and replay.agrees
+    assert replay.largest_difference == replay.tolerance == 0.0
+
+
+@pytest.mark.parametrize("field", ["action", "policy_target"])
+def test_a_flipped_last_bit_of_an_output_is_found(log: RunLog, field: str):
+    replay = replay_policy(flip(log, field, bit=0), ROBOT)
+    assert replay.identical == replay.ticks - 1
+    assert 0.0 < replay.largest_difference < 1e-6
+    assert not replay.agrees
+
+
+def test_a_flipped_sign_of_an_input_is_found(log: RunLog):
+    replay = replay_policy(flip(log, "joint_pos", bit=31), ROBOT)
+    assert replay.identical == replay.ticks - 1
+    assert not replay.agrees
+
+
+@pytest.mark.parametrize("field", ["action", "policy_target"])
+def test_a_nan_in_the_log_is_a_difference(log: RunLog, field: str):
+    ticks = log.ticks.copy()
+    row = int(np.flatnonzero(ticks["state"] == State.RUN)[25])
+    ticks[field][row, 5] = np.nan
+    replay = replay_policy(with_ticks(log, ticks), ROBOT)
+    assert replay.identical == replay.ticks - 1
+    assert replay.largest_difference == np.inf
+    assert not replay.agrees
+
+
+@pytest.mark.parametrize("key", ["processor", "onnxruntime"])
+def test_on_another_machine_a_tolerance_holds(log: RunLog, key: str):
+    versions = {**log.metadata["versions"], key: "another"}
+    other = replace(log, metadata={**log.metadata, "versions": versions})
+    replay = replay_policy(other, ROBOT)
+    assert not replay.same_machine
+    assert replay.tolerance == OTHER_MACHINE_TOLERANCE
+    assert replay.agrees
+    assert replay_policy(flip(other, "action", bit=0), ROBOT).agrees
+    assert not replay_policy(flip(other, "policy_target", bit=20), ROBOT).agrees
+
+
+def test_a_policy_with_a_state_is_replayed_from_the_state_it_began_with(make_log: MakeLog):
+    stateful = tiny_policy(initial_state=[0.0, 0.1])
+    replay = replay_policy(read_log(make_log(stateful, seconds=0.4)), ROBOT)
+    assert replay.ticks == 20
+    assert replay.agrees
+
+
+def test_a_dry_run_is_replayed_too(make_log: MakeLog):
+    log = read_log(make_log(dry_run=True, seconds=0.2))
+    assert replay_policy(log, ROBOT).agrees
+    assert not replay_sim(log, ROBOT).moving.any()
+
+
+def test_a_log_without_policy_says_so(make_log: MakeLog):
+    log = read_log(make_log(attach=("robot.toml",), seconds=0.1))
+    with pytest.raises(UsageError, match=r"run\.mcap: found no policy\.onnx in it, only robot"):
+        replay_policy(log, ROBOT)
+
+
+def test_a_log_without_robot_says_so(log: RunLog, tmp_path: Path):
+    bare = replace(log, attachments={})
+    with pytest.raises(UsageError, match=r"found no robot\.toml in it, only nothing"):
+        logged_robot(bare, tmp_path)
+
+
+def test_a_log_that_never_came_to_run_says_so(log: RunLog):
+    standing = with_ticks(log, log.ticks[log.ticks["state"] == State.STAND])
+    with pytest.raises(UsageError, match="found no decision of the policy"):
+        replay_policy(standing, ROBOT)
+
+
+def test_a_broken_policy_in_the_log_is_refused(log: RunLog):
+    broken = replace(log, attachments={"policy.onnx": b"nothing"})
+    with pytest.raises(PolicyError, match="not a policy"):
+        replay_policy(broken, ROBOT)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_a_log_that_was_cut_off_replays_as_far_as_it_goes(run_log: Path, tmp_path, share: float):
+    whole = run_log.read_bytes()
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(whole[: int(share * len(whole))])
+    log = read_log(cut)
+    assert not log.complete
+    assert len(log.ticks) < len(read_log(run_log).ticks)
+    replay = replay_policy(log, ROBOT)
+    assert replay.agrees and replay.ticks == np.isfinite(log.ticks["action"]).all(1).sum() > 0
+    assert replay_sim(log, ROBOT).logged.shape == (len(log.ticks), 12)
+
+
+# --- through the simulation -------------------------------------------------------------------
+
+# The replay starts from the logged pose, settled anew: a little of the start's motion differs.
+REPRODUCED = 0.005  # largest RMS of a joint [rad]
+
+
+def test_the_simulation_reproduces_its_own_log(log: RunLog):
+    shares: list[float] = []
+    replay = replay_sim(log, ROBOT, on_progress=shares.append)
+    ticks = len(log.ticks)
+    assert replay.simulated.shape == replay.logged.shape == (ticks, 12)
+    assert replay.qpos.shape == (ticks, 19)
+    assert np.array_equal(replay.qpos[:, 7:], replay.simulated)
+    assert replay.time == pytest.approx(PERIOD * np.arange(ticks))
+    assert np.array_equal(replay.moving, np.isin(log.ticks["mode"], (Mode.TRACK, Mode.HOLD)))
+    assert replay.moving.any() and not replay.moving.all()
+    assert replay.rms.max() < REPRODUCED
+    assert (replay.rms <= replay.largest).all()
+    assert np.ptp(replay.simulated, axis=0).max() > 0.5  # it did stand up
+    assert shares[-1] == 1.0
+
+
+def test_the_simulation_is_deterministic(log: RunLog):
+    first, second = replay_sim(log, ROBOT, seed=1), replay_sim(log, ROBOT, seed=1)
+    assert np.array_equal(first.qpos, second.qpos)
+
+
+def test_half_the_stiffness_shows(log: RunLog, tmp_path: Path):
+    text = log.attachments["robot.toml"].decode()
+    assert text.count("kp = 13.8") == 1
+    soft = text.replace("kp = 13.8", "kp = 6.9").encode()
+    robot = logged_robot(replace(log, attachments={"robot.toml": soft}), ROBOT.directory)
+    assert robot.kp == pytest.approx(ROBOT.kp / 2)
+    difference = np.sqrt(np.square(replay_sim(log, robot).rms).mean())
+    same = np.sqrt(np.square(replay_sim(log, ROBOT).rms).mean())
+    assert difference > 0.02
+    assert difference > 5 * same
+
+
+def test_the_logged_robot_is_the_robot(log: RunLog):
+    robot = logged_robot(log, ROBOT.directory)
+    assert isinstance(robot, Robot)
+    assert (robot.joints, robot.safety, robot.mjcf) == (ROBOT.joints, ROBOT.safety, ROBOT.mjcf)
+
+
+def test_a_log_without_a_tick_says_so(log: RunLog):
+    with pytest.raises(UsageError, match="found no tick"):
+        replay_sim(with_ticks(log, log.ticks[:0]), ROBOT)
+
+
+# --- the emulator's truth ---------------------------------------------------------------------
+
+HEADER = ",".join(
+    ["time"]
+    + [f"base_position_{axis}" for axis in "xyz"]
+    + [f"base_quaternion_{axis}" for axis in "wxyz"]
+    + [f"linear_velocity_{axis}" for axis in "xyz"]
+    + [f"angular_velocity_{axis}" for axis in "xyz"]
+    + ["joint_pos_a", "joint_pos_b", "joint_torque_a", "joint_torque_b"]
+)
+
+
+def row(time: float, roll: float = 0.0) -> str:
+    half = roll / 2
+    numbers = [time, 1, 2, 3, np.cos(half), np.sin(half), 0, 0, *range(10, 16), 0.5, -0.5, 7, 8]
+    return ",".join(f"{number:.9g}" for number in numbers)
+
+
+def test_the_truth_is_read_column_by_column(tmp_path: Path):
+    path = tmp_path / "truth.csv"
+    path.write_text("\n".join([HEADER, row(5.0), row(5.02, roll=0.3), row(5.04), ""]))
+    truth = read_truth(path)
+    assert truth.time.tolist() == [5.0, 5.02, 5.04]
+    assert truth.base_position[0].tolist() == [1, 2, 3]
+    assert truth.linear_velocity[0].tolist() == [10, 11, 12]
+    assert truth.angular_velocity[0].tolist() == [13, 14, 15]
+    assert truth.joint_pos[2].tolist() == [0.5, -0.5]
+    assert truth.joint_torque[2].tolist() == [7, 8]
+    assert truth.tilt == pytest.approx([0.0, 0.3, 0.0], abs=1e-6)
+    assert truth.qpos.shape == (3, 9)
+    assert truth.between(5.01, 5.03).time.tolist() == [5.02]
+
+
+@pytest.mark.parametrize("cut", ["5.0", row(5.02)[:30], row(5.02)[:-1], row(5.02)])
+def test_a_last_row_without_its_end_is_left_out(tmp_path: Path, cut: str):
+    path = tmp_path / "truth.csv"
+    path.write_text(f"{HEADER}\n{row(5.0)}\n{cut}")
+    truth = read_truth(path)
+    assert truth.time.shape == (1,)
+    assert truth.joint_pos.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", HEADER.encode(), (HEADER + "\n").encode(), b"a,b\n1,2\n", b"a,b\n1,x\n",
+     b"time\n1.0\n", (HEADER + "\n1,2,3\n").encode(), b"\x89MCAP0\r\n\x00\xff\xfe\n"],
+)  # fmt: skip
+def test_a_file_that_is_no_truth_is_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "truth.csv"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"truth\.csv: found no"):
+        read_truth(path)
+    with pytest.raises(UsageError, match="found nothing"):
+        read_truth(tmp_path / "missing.csv")
