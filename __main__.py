@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import tyro
@@ -31,7 +32,11 @@ USAGE = "\n".join(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb. Exit status: 0 done, 1 ended in a fault, 2 could not be done as asked."""
+    """Run one verb.
+
+    Exit status: 0 done, 1 ended in a fault, 2 could not be done as asked; 130 and 141 as a shell
+    reports Ctrl-C and a pipe that nobody reads.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     if words in (["--version"], ["-V"]):
         print(f"surefoot {__version__}")
@@ -51,7 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"surefoot {verb}: stopped", file=sys.stderr)
-        return 130  # as a shell reports SIGINT
+        return 130
+    except BrokenPipeError:
+        # What is left in the buffer must go somewhere, or Python complains of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except ModuleNotFoundError as error:
         extra = {"torch": "train", "onnx": "train", "tensorboard": "train", "pybullet": "sim2sim"}
         package = (error.name or "").split(".")[0]

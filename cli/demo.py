@@ -27,13 +27,14 @@ from . import deploy
 from .plots import plot_joints, plot_walk
 from .replay import FRAME_TIME, frames, report_policy, report_sim
 
-SCHEDULE = (  # time [s]: forward, left [m/s], turn [rad/s]
-    (0.0, (0.0, 0.0, 0.0), "stand"),
-    (1.0, (0.3, 0.0, 0.0), "forward"),
-    (9.0, (0.0, 0.18, 0.0), "sideways"),
-    (13.0, (0.15, 0.0, 0.7), "turn"),
-    (19.0, (0.0, 0.0, 0.0), "stop"),
-)
+SCHEDULE = """\
+time,vx,vy,yaw_rate
+0,0,0,0
+1,0.3,0,0
+9,0,0.18,0
+13,0.15,0,0.7
+19,0,0,0
+"""  # stand, forward, sideways, turn, stop [s, m/s, m/s, rad/s]
 DURATION = 20.0  # [s]
 SETTLING = 1.0  # after a new command, left out of the errors [s]
 ENOUGH = 3.0  # of path [m]
@@ -71,8 +72,7 @@ def run(arguments: Arguments) -> int:
         raise UsageError(f"--seconds: found {arguments.seconds}, allowed is 2 to 60")
     folder = _fresh(arguments.out)
     schedule = folder / "schedule.csv"
-    rows = (f"{time},{','.join(map(str, command))}" for time, command, _ in SCHEDULE)
-    schedule.write_text("time,vx,vy,yaw_rate\n" + "\n".join(rows) + "\n")
+    schedule.write_text(SCHEDULE)
 
     console.rule("[bold]Deploy: over serial, to an emulated robot")
     status = deploy.run(

@@ -203,8 +203,11 @@ def read_schedule(path: Path) -> Schedule:
     if not path.is_file():
         raise UsageError(f"--schedule: there is no file '{path}'")
     columns = ["time", "vx", "vy", "yaw_rate"]
-    with path.open(newline="") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: found no text, allowed is a CSV file") from None
+    header, *rows = [row for row in csv.reader(lines) if row] or [[]]
     if [name.strip() for name in header] != columns:
         raise UsageError(
             f"{path}: found the columns {','.join(header)}, allowed is {','.join(columns)}"

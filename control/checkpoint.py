@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def load(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: found nothing, allowed is the checkpoint of a run")
+    if not zipfile.is_zipfile(path):  # what torch takes for older formats may raise anything
+        raise UsageError(f"{path}: not a whole checkpoint: no archive, or one that was cut off")
     try:
         table = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:

@@ -99,7 +99,7 @@ class Envs:
     def pop_finished(self) -> dict[str, np.ndarray]:
         """Statistics of the episodes that ended since the last call: name → one number each.
 
-        `return`, `length` and what the environment puts into `infos["episode"]`; empty when no
+        `return`, `length` and what the environment puts into `infos["statistics"]`; empty when no
         episode ended.
         """
         finished, self._finished = self._finished, []
@@ -138,11 +138,9 @@ class Envs:
         self._length += ~self._resetting
         if done.any():
             episode = {"return": self._return[done], "length": self._length[done]}
-            extra = infos.get("episode")
-            if isinstance(extra, dict):
-                # Gymnasium's own return, length and time are counted here already.
-                names = [k for k in extra if k[:1] != "_" and k not in ("r", "l", "t")]
-                episode |= {k: np.asarray(extra[k])[done] for k in names}
+            if self.task is not None:
+                statistics = infos.get("statistics", {})
+                episode |= {name: values[done] for name, values in statistics.items()}
             self._finished.append(episode)
             self._return[done], self._length[done] = 0.0, 0
 

@@ -53,7 +53,7 @@ class Metrics:
     episode_length: float | None  # mean of those [steps]
     reward: float  # mean of a step
     diagnostics: Diagnostics
-    episode: dict[str, float] = field(default_factory=dict)  # means of `infos["episode"]`
+    episode: dict[str, float] = field(default_factory=dict)  # means of `infos["statistics"]`
 
 
 @dataclass(frozen=True)

@@ -169,8 +169,8 @@ _SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 def _first_difference(ours: tuple[str, ...], theirs: list[str]) -> tuple[str, str]:
     for index in range(max(len(ours), len(theirs))):
-        here = ours[index] if index < len(ours) else "nothing"
-        there = theirs[index] if index < len(theirs) else "nothing"
+        here = f"'{ours[index]}'" if index < len(ours) else "nothing"
+        there = f"'{theirs[index]}'" if index < len(theirs) else "nothing"
         if here != there:
-            return f"'{here}' at {index}", f"'{there}' at {index}"
+            return f"{here} at {index}", f"{there} at {index}"
     return "the same", "the same"

@@ -142,11 +142,14 @@ def _compare(module: DeployedPolicy, model: bytes, task: WalkEnv, seed: int) -> 
         feeds = {name: np.array(task.inputs[name]) for name in module.widths}
         action, target = (np.asarray(output) for output in session.run(None, dict(feeds)))
         with torch.no_grad():
-            expected = module(*(torch.from_numpy(feed) for feed in feeds.values()))
+            outputs = module(*(torch.from_numpy(feed) for feed in feeds.values()))
+            expected = [output.numpy() for output in outputs]
         for name, ours, theirs in zip(
             ("action", "joint_target"), (action, target), expected, strict=True
         ):
-            error = float(np.abs(ours - theirs.numpy()).max())
+            if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+                raise PolicyError(f"export: '{name}' is not finite at tick {tick}")
+            error = float(np.abs(ours - theirs).max())
             if not error <= TOLERANCE:
                 raise PolicyError(
                     f"export: '{name}' of ONNX Runtime and of torch differ by {error:.3g} "

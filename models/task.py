@@ -1,7 +1,7 @@
 """What an environment of Surefoot offers a learner beyond `gymnasium.vector.VectorEnv`.
 
 All of it is numpy; an environment that lacks it is trained on what Gymnasium defines. Beside these
-members, `infos["episode"]` may hold a dict of arrays of shape (N,), read where an episode ends:
+members, `infos["statistics"]` may hold a dict of arrays of shape (N,), read where an episode ends:
 whatever is worth a curve, such as means of the reward terms over the episode
 (`"reward/track"`) or 0 and 1 for what ended it (`"end/fall"`).
 """

@@ -5,11 +5,13 @@ Importing it registers `Surefoot/Walk-v0` with Gymnasium, for `make` and `make_v
 
 import os
 import sys
+from ctypes.util import find_library
 
 import gymnasium
 
-# Where there is no display, MuJoCo must be told to render without one before it is first imported.
-if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+# Where there is no display, MuJoCo must be told how to render before it is first imported; told of
+# a library that isn't there, it could not be imported at all.
+if sys.platform == "linux" and not os.environ.get("DISPLAY") and find_library("EGL"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 
 # By name: what an environment needs is imported when one is made.

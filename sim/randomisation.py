@@ -57,7 +57,7 @@ class Term:
 
 def foot_friction(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Sliding friction of all feet."""
-    robots.field("geom_friction")[np.ix_(ids, robots.foot_geoms, [0])] = value[:, :, None]
+    robots.field("geom_friction")[ids[:, None], robots.foot_geoms, 0] = value
 
 
 def mass_scale(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:

@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from ..hardware.interface import Command, Health, Mode, Sample
+from ..models.errors import UsageError
 from ..models.limits import require_finite
 from ..models.robot import Robot
 from .randomisation import Term, randomise
@@ -98,7 +99,8 @@ class SimulatedRobot:
             require_finite(torque_cap=command.torque_cap)
             cap = np.minimum(command.torque_cap, cap)
         if command.mode is Mode.TRACK:
-            assert command.target is not None
+            if command.target is None:
+                raise UsageError("target: found none, allowed is one for TRACK")
             require_finite(target=command.target)
             self._target = np.array(command.target)
         elif command.mode is Mode.HOLD and self._mode in (Mode.OFF, Mode.DAMP):

@@ -35,6 +35,7 @@ MIN_HEIGHT = 0.09  # of the base [m]
 
 # Action
 ACTION_SCALE = 0.35  # joint target = default pose + ACTION_SCALE · action [rad]
+ACTION_LIMIT = 4.0  # of each action: every joint reaches its limits within it
 
 # Gait: a trot, diagonal feet together
 GAIT_PERIOD = 0.5  # [s]
@@ -102,7 +103,7 @@ class WalkEnv(gym.vector.VectorEnv):
 
         n = len(self.robot.joints)
         observation = gym.spaces.Box(-np.inf, np.inf, (width(self.terms, n),), np.float32)
-        action = gym.spaces.Box(-10.0, 10.0, (n,), np.float32)
+        action = gym.spaces.Box(-ACTION_LIMIT, ACTION_LIMIT, (n,), np.float32)
         self.single_observation_space, self.single_action_space = observation, action
         self.observation_space = batch_space(observation, num_envs)
         self.action_space = batch_space(action, num_envs)
@@ -115,7 +116,6 @@ class WalkEnv(gym.vector.VectorEnv):
         self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad]
         self.feet_before = np.zeros((num_envs, len(FOOT_PHASE), 3))
         self.reasons = np.zeros((num_envs, n), np.uint8)
-        self.episode_return = np.zeros(num_envs)
         self.reward_sums = np.zeros((len(fields(RewardWeights)), num_envs))  # of the episode
         self.inputs: dict[str, np.ndarray] = {}  # of the controller, by name
         self.privileged = np.zeros((num_envs, 0), np.float32)
@@ -153,7 +153,6 @@ class WalkEnv(gym.vector.VectorEnv):
         terminated = self._fallen()
         truncated = (self.ticks >= round(EPISODE_TIME / self.period)) & ~terminated
         self._redraw_commands(np.flatnonzero(self._time >= self.next_command))
-        self.episode_return += reward
         observation = self._observe()
         infos: dict[str, Any] = {}
 
@@ -161,7 +160,7 @@ class WalkEnv(gym.vector.VectorEnv):
         if done.any():
             ids = np.flatnonzero(done)
             infos["final_obs"], infos["_final_obs"] = observation, done
-            infos["episode"], infos["_episode"] = self._episode(terms, terminated), done
+            infos["statistics"] = self._statistics(terms, terminated)
             self.final_privileged = self.privileged
             self._reset(ids)
             observation = self._observe(ids, observation)
@@ -184,12 +183,10 @@ class WalkEnv(gym.vector.VectorEnv):
         """Time since the episode began, wrapped to the gait's period [s]. Shape (N, 1)."""
         return (self.ticks % round(GAIT_PERIOD / self.period) * self.period)[:, None]
 
-    def _episode(self, terms: Iterable[str], terminated: np.ndarray) -> dict[str, np.ndarray]:
+    def _statistics(self, terms: Iterable[str], terminated: np.ndarray) -> dict[str, np.ndarray]:
         """Statistics of the episodes so far. Arrays of shape (N,)."""
         means = self.reward_sums / np.maximum(self.ticks, 1)
         return {
-            "r": self.episode_return.copy(),
-            "l": self.ticks.copy(),
             **{f"reward/{name}": mean for name, mean in zip(terms, means, strict=True)},
             "end/fall": terminated.astype(float),
         }
@@ -212,7 +209,6 @@ class WalkEnv(gym.vector.VectorEnv):
         self.action[ids] = 0.0
         self.target[ids] = qpos[:, 7:] + self.robots.imperfections.encoder_offset[ids]
         self.feet_before[ids] = self.robots.feet[ids]
-        self.episode_return[ids] = 0.0
         self.reward_sums[:, ids] = 0.0
         self._redraw_commands(ids)
         for (_, every), due in zip(self.during, self.next_draw, strict=True):
@@ -350,7 +346,6 @@ class WalkEnv(gym.vector.VectorEnv):
         "action",
         "target",
         "feet_before",
-        "episode_return",
         "reward_sums",
         "privileged",
         "reasons",

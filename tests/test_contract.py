@@ -21,11 +21,11 @@ from surefoot.models.errors import PolicyError
 from surefoot.models.robot import Robot
 from tiny_policy import (
     CLOCK_PERIOD,
-    N,
     ROBOT,
     SCALE,
     WIDTHS,
     Edit,
+    N,
     contract,
     expected_action,
     graph,

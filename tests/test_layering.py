@@ -70,9 +70,8 @@ def _is_module(words: list[str]) -> bool:
 
 
 def test_the_parser_of_imports_sees_what_is_there():
-    assert {"models.errors", "models.robot", "sim.walk", "deploy.contract"} <= imports(
-        "deploy.export"
-    )
+    found = imports("deploy.export")
+    assert {"models.errors", "models.observation", "sim.walk", "deploy.contract"} <= found
     assert imports("models.errors") == set()
     assert len(MODULES) > 40
 
@@ -110,10 +109,9 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_the_robots_half_needs_no_simulator_and_no_learner():
-    modules = ("loop", "controller", "safety", "log", "schedule", "realtime", "truth")
-    loaded = loaded_by(
-        f"import surefoot.hardware.serial_robot, {', '.join(f'surefoot.deploy.{m}' for m in modules)}"
-    )
+    names = ("loop", "controller", "safety", "log", "schedule", "realtime", "truth")
+    modules = ["surefoot.hardware.serial_robot", *(f"surefoot.deploy.{name}" for name in names)]
+    loaded = loaded_by(f"import {', '.join(modules)}")
     assert {"surefoot.deploy.loop", "onnxruntime", "serial", "mcap"} <= loaded
     assert not {"torch", "onnx", "mujoco", "gymnasium", "matplotlib", "imageio"} & loaded
 

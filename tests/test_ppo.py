@@ -63,7 +63,7 @@ class Points(VectorEnv):
         infos: dict[str, Any] = {}
         if done.any():
             infos["final_obs"] = self.position.copy()
-            infos["episode"] = {"end/away": terminated.astype(float)}
+            infos["statistics"] = {"end/away": terminated.astype(float)}
             self.final_privileged = self.privileged
             self.position[done] = self.rng.uniform(-1, 1, (done.sum(), 2))
             self.ticks[done] = 0

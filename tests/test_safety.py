@@ -98,8 +98,8 @@ def test_standing_up_is_smooth_and_its_cap_rises():
     np.testing.assert_array_equal(targets[0], ROBOT.rest_pose)  # the start moves nothing
     np.testing.assert_allclose(targets[HALF], (ROBOT.rest_pose + ROBOT.default_pose) / 2)
     np.testing.assert_allclose(targets[-1], ROBOT.default_pose)
-    # A cosine's steepest step: π/2 · 1.1 rad / 100 ticks = 0.0173 rad, far below 16 rad/s · 20 ms.
-    assert np.abs(np.diff(targets, axis=0)).max() == pytest.approx(0.0173, abs=2e-4)
+    # A cosine's steepest step: π/2 · 1.15 rad / 100 ticks = 0.0181 rad, far below 16 rad/s · 20 ms.
+    assert np.abs(np.diff(targets, axis=0)).max() == pytest.approx(0.0181, abs=2e-4)
     caps = np.array([v.torque_cap for v in verdicts])
     np.testing.assert_allclose(caps[0], 0.3 * ROBOT.torque_limit)
     np.testing.assert_allclose(caps[HALF], 0.65 * ROBOT.torque_limit)
@@ -480,14 +480,14 @@ def test_a_robot_that_did_not_get_up_does_not_run():
     verdicts = bench.until(State.FAULT, 2 * STAND_TICKS + DAMP_TICKS + 3)
     assert states(verdicts) == [State.STAND, State.LIE, State.DAMP, State.FAULT]
     assert bench.monitor.cause == (
-        "front_left_knee: 1.10 rad from the standing pose, allowed is 0.35 rad"
+        "front_left_knee: 1.15 rad from the standing pose, allowed is 0.35 rad"
     )
 
 
 # --- before the start -----------------------------------------------------------------------------
 
 REFUSALS = {
-    "front_left_knee: found -1.60 rad, allowed is -2.60 ± 0.35 rad, the rest pose": lambda s: (
+    "front_left_knee: found -1.65 rad, allowed is -2.65 ± 0.35 rad, the rest pose": lambda s: (
         replace(s, joint_pos=s.joint_pos + JUMP)
     ),
     "rear_right_knee: no reading yet, allowed is one at most 0.03 s old": lambda s: silence(
@@ -532,8 +532,8 @@ def test_a_dry_run_limits_and_writes_nothing():
     bench = Bench(dry_run=True)
     verdict = bench.tick()
     assert (verdict.state, verdict.mode) == (State.OFF, Mode.OFF)
-    # The knee lies at -2.6 and the policy wants -1.5: the torque window ends at -2.6 + 2 / 13.8.
-    assert verdict.target[2] == pytest.approx(-2.6 + 2.0 / 13.8)
+    # The knee lies at -2.65 and the policy wants -1.5: the torque window ends at -2.65 + 2 / 13.8.
+    assert verdict.target[2] == pytest.approx(-2.65 + 2.0 / 13.8)
     assert verdict.reasons[2] & Reason.TORQUE
     bench.robot.spoil = spoiled(gravity=-DOWN)
     verdict = bench.tick()

@@ -1,18 +1,10 @@
-"""The walking task: its bits, its episodes, its symmetry, its numbers by hand, its servos."""
+"""The walking task: its bits, its episodes, its symmetry, and its numbers by hand."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
-from collections.abc import Callable
 
 import gymnasium
 import numpy as np
 import pytest
-import surefoot.sim
-from gymnasium.utils.env_checker import check_env
-from hypothesis import given
-from hypothesis import strategies as st
 from surefoot.models.errors import NonFiniteError
 from surefoot.models.limits import Reason, limit_target
 from surefoot.models.robot import load_robot
@@ -20,8 +12,6 @@ from surefoot.models.task import Reflection, TaskEnv
 from surefoot.sim import robots as robots_module
 from surefoot.sim import walk
 from surefoot.sim.randomisation import TRAINING, Term, Uniform, push
-from surefoot.sim.robots import RobotBatch
-from surefoot.sim.video import RenderError
 from surefoot.sim.walk import COMMAND_RANGE, RewardWeights, WalkEnv
 
 ROBOT = load_robot("quadruped")
@@ -70,7 +60,9 @@ def topple(env: WalkEnv, index: int) -> None:
 
 def everything(env: WalkEnv, step: tuple) -> list[np.ndarray]:
     observation, reward, terminated, truncated, infos = step
-    final = [infos["final_obs"], env.final_privileged] if infos else []
+    final = []
+    if infos:
+        final = [infos["final_obs"], env.final_privileged, *infos["statistics"].values()]
     return [observation, reward, terminated, truncated, env.privileged, env.robots.qpos, *final]
 
 
@@ -114,6 +106,7 @@ def test_a_restored_state_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch):
 
     before = run(env, range(75))
     state = env.get_state()
+    measured = env.robots.measure(np.random.default_rng(0))
     straight = run(env, range(75, 150))
     ends = [np.any([step[k] for step in part]) for part in (before, straight) for k in (2, 3)]
     assert all(ends), "episodes ended by falls and by time, before and after"
@@ -123,6 +116,8 @@ def test_a_restored_state_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch):
     run(other, range(30))
     other.set_state(state)
     np.testing.assert_array_equal(other.privileged, state["arrays"]["privileged"])
+    for name, value in other.robots.measure(np.random.default_rng(0)).items():
+        np.testing.assert_array_equal(value, measured[name])
     for expected, found in zip(straight, run(other, range(75, 150)), strict=True):
         assert_same(expected, found)
 
@@ -203,7 +198,7 @@ def test_a_fall_is_a_tilt_of_more_than_one_radian(tilt: float, fallen: bool, axi
     _, _, terminated, truncated, infos = env.step(still())
     assert (terminated[0], truncated[0]) == (fallen, False)
     if fallen:
-        assert infos["episode"]["end/fall"][0] == 1.0
+        assert infos["statistics"]["end/fall"][0] == 1.0
 
 
 @pytest.mark.parametrize(("height", "fallen"), [(0.1, False), (0.085, True)])
@@ -223,9 +218,19 @@ def test_time_truncates_after_twenty_seconds_and_does_not_terminate():
         _, _, terminated, truncated, infos = env.step(still(2))
         assert terminated.tolist() == [False, tick == 3]
         assert truncated.tolist() == [tick == 1000, False]
-    assert infos["episode"]["l"].tolist()[0] == 1000
-    assert infos["episode"]["end/fall"][0] == 0.0
+    assert infos["statistics"]["end/fall"][0] == 0.0
     assert env.ticks.tolist() == [0, 997]
+
+
+def test_a_fall_in_the_last_tick_is_a_fall(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(walk, "EPISODE_TIME", 3 * PERIOD)
+    env = nominal(2)
+    env.step(still(2))
+    env.step(still(2))
+    topple(env, 1)
+    _, _, terminated, truncated, _ = env.step(still(2))
+    assert terminated.tolist() == [False, True]
+    assert truncated.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("bad", [np.nan, 1e30])
@@ -241,7 +246,7 @@ def test_a_diverged_simulation_ends_and_hands_nobody_a_nan(
     assert reward[0] == 0.0
     for array in (observation, infos["final_obs"], env.privileged, env.final_privileged):
         assert np.isfinite(array).all()
-    assert all(np.isfinite(values).all() for values in infos["episode"].values())
+    assert all(np.isfinite(values).all() for values in infos["statistics"].values())
     assert not env.step(still(2))[2].any()
 
 
@@ -478,7 +483,7 @@ def test_penalties_by_hand():
     topple(env, 0)
     _, reward, _, _, infos = env.step(still())
     assert reward[0] == 0.0, "the sum is floored"
-    assert [key for key in infos["episode"] if "/" in key][:-1] == [
+    assert [key for key in infos["statistics"] if "/" in key][:-1] == [
         f"reward/{name}" for name in REWARD_TERMS
     ]
 
@@ -496,183 +501,3 @@ def test_without_randomisation_the_robot_is_nominal():
     np.testing.assert_array_equal(inputs["joint_pos"], env.robots.joint_pos)
     np.testing.assert_array_equal(inputs["gyro"], env.robots.angular_velocity)
     np.testing.assert_allclose(inputs["gravity"], env.robots.gravity, atol=1e-15)
-
-
-# --- servos and sensors -----------------------------------------------------------------------
-
-
-def robot_in_the_air() -> tuple[RobotBatch, Callable[[np.ndarray | float], None]]:
-    """One robot, and what puts it back into the default pose at some joint velocity."""
-    robots = RobotBatch(ROBOT, 1, nthread=1)
-    qpos = np.concatenate(([0, 0, 1, 1, 0, 0, 0], ROBOT.default_pose))[None]
-
-    def put(velocity: np.ndarray | float) -> None:
-        qvel = np.zeros((1, 6 + N))
-        qvel[:, 6:] = velocity
-        robots.reset(np.array([0]), qpos, qvel)
-
-    return robots, put
-
-
-SERVO, PUT = robot_in_the_air()
-
-
-def servo_torque(error: float | np.ndarray, velocity: float | np.ndarray) -> np.ndarray:
-    """What the servos give at `error` rad from their target, moving at `velocity` rad/s."""
-    PUT(velocity)
-    SERVO.qpos[:, 7:] -= error
-    SERVO.batch.forward()
-    return SERVO.joint_torque[0].copy()
-
-
-@pytest.mark.parametrize(
-    ("error", "velocity", "torque"),
-    [
-        (0.0, 0.0, 0.0),
-        (0.1, 0.0, 1.38),  # 13.8 · 0.1
-        (0.1, 1.0, 1.01),  # 1.38 − 0.37 · 1: back-EMF is compensated
-        (-0.1, 1.0, -1.75),
-        (0.5, 0.0, 2.0),  # the goal current's cap, not 6.9
-        (-0.5, 0.0, -2.0),
-        (0.5, 5.0, 1.1390),  # the torque-speed line: 3 · (1 − 5 / 8.06)
-        (0.5, -5.0, 2.0),  # braking: the line is far away, the cap is not
-        (0.5, 8.06, 0.0),  # no-load speed
-        (0.0, 4.0, -1.48),  # damping alone
-    ],
-)
-def test_the_servos_torque_by_hand(error: float, velocity: float, torque: float):
-    np.testing.assert_allclose(servo_torque(error, velocity), torque, atol=1e-4)
-
-
-@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-12, 12)), min_size=N, max_size=N))
-def test_the_servos_law(states: list[tuple[float, float]]):
-    error, velocity = np.array(states).T
-    line = 3.0 * (np.array([[-1], [1]]) - velocity / 8.06)  # of −12 V and of +12 V
-    torque = np.clip(13.8 * error - 0.37 * velocity, *line)
-    np.testing.assert_allclose(servo_torque(error, velocity), np.clip(torque, -2, 2), atol=1e-9)
-
-
-@pytest.mark.parametrize("delay", [0.005, 0.01, 0.015, 0.02])
-def test_a_target_arrives_after_the_command_delay(delay: float):
-    robots, put = robot_in_the_air()
-    robots.field("actuator_delay")[:] = delay
-    put(0.0)
-    robots.ctrl[:] = ROBOT.default_pose + 0.1
-    torques = []
-    for _ in range(6):
-        robots.batch.step()  # of 5 ms; the torque is that at its beginning
-        torques.append(robots.joint_torque[0, 0])
-    late = round(delay / 0.005)
-    np.testing.assert_allclose(torques[:late], 0.0, atol=1e-6)
-    assert torques[late] == pytest.approx(1.38, abs=1e-6)
-
-
-def test_sensors_by_hand():
-    env = nominal(2)
-    robots, wrong = env.robots, env.robots.imperfections
-    env.step(some_actions(1, 2)[0])
-    before = robots.angular_velocity.copy()
-    env.step(some_actions(1, 2, seed=6)[0])
-    now = robots.angular_velocity
-    wrong.imu_delay[:] = [[0.25], [0.0]]
-    wrong.encoder_offset[:] = 0.02 * np.eye(2, N)
-    wrong.gyro_bias[:] = [[0.0, 0.01, 0.0], [0.0, 0.0, 0.0]]
-    inputs = robots.measure(np.random.default_rng(0))
-    np.testing.assert_allclose(inputs["gyro"][0], 0.75 * now[0] + 0.25 * before[0] + [0, 0.01, 0])
-    np.testing.assert_allclose(inputs["gyro"][1], now[1])
-    np.testing.assert_allclose(inputs["joint_pos"] - robots.joint_pos, 0.02 * np.eye(2, N))
-    # Mounted 0.03 rad about x, an IMU sees a little of down along y.
-    place(env, 0.6)
-    wrong.mounting[:] = [0.03, 0.0, 0.0]
-    gravity = robots.measure(np.random.default_rng(0))["gravity"]
-    np.testing.assert_allclose(gravity[1], [0, 0.03, -1] / np.hypot(0.03, 1), atol=1e-9)
-
-
-def test_sensor_noise_has_the_deviations_it_says():
-    robots = RobotBatch(ROBOT, 4000, nthread=1)
-    robots.reset(np.arange(4000), *(np.tile(x, (4000, 1)) for x in _standing()))
-    robots.imperfections.noise[:] = 2.0
-    inputs = robots.measure(np.random.default_rng(0))
-    expected = {"gyro": 0.1, "joint_pos": 0.004, "joint_vel": 0.2}
-    for name, deviation in expected.items():
-        assert inputs[name].std(0) == pytest.approx(deviation, rel=0.08)
-    assert inputs["gravity"][:, :2].std(0) == pytest.approx(0.02, rel=0.08)
-
-
-def _standing() -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate(([0, 0, 1, 1, 0, 0, 0], ROBOT.default_pose)), np.zeros(6 + N)
-
-
-# --- Gymnasium's single form ------------------------------------------------------------------
-
-# What Gymnasium recommends and its own MuJoCo tasks do otherwise: unbounded observations, and
-# actions in the unit that the task gives them.
-RECOMMENDED = (
-    "ignore:.*A Box observation space (minimum|maximum) value is -?infinity",
-    "ignore:.*For Box action spaces, we recommend",
-)
-
-
-def test_importing_sim_registers_without_loading_mujoco():
-    assert surefoot.sim.__name__ == "surefoot.sim"
-    code = (
-        "import sys, surefoot.sim, gymnasium; gymnasium.spec('Surefoot/Walk-v0');"
-        "assert not {'mujoco', 'torch', 'imageio'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.filterwarnings(*RECOMMENDED)
-def test_gymnasium_accepts_the_single_environment():
-    env = gymnasium.make("Surefoot/Walk-v0")
-    assert "TimeLimit" not in str(env)
-    check_env(env.unwrapped, skip_render_check=True)
-    assert env.metadata["render_fps"] == 50
-    assert env.unwrapped.render() is None, "no render mode, no picture"
-
-
-@pytest.mark.filterwarnings(*RECOMMENDED)
-def test_the_single_environment_renders():
-    env = gymnasium.make("Surefoot/Walk-v0", render_mode="rgb_array")
-    env.reset(seed=0)
-    try:
-        image = env.render()
-    except RenderError as error:
-        pytest.skip(str(error))
-    assert (image.shape, image.dtype) == ((480, 640, 3), np.uint8)
-    assert image.std() > 5, "there is something to see"
-    check_env(env.unwrapped)
-    env.close()
-
-
-def test_gymnasium_makes_the_vector_environment():
-    envs = gymnasium.make_vec("Surefoot/Walk-v0", num_envs=3, randomisation=())
-    assert isinstance(envs, WalkEnv)
-    assert envs.reset(seed=0)[0].shape == (3, 47)
-    assert envs.observation_space.shape == (3, 47)
-
-
-def test_the_single_environment_is_a_row_of_the_vector():
-    single = gymnasium.make("Surefoot/Walk-v0")
-    vector = WalkEnv(1, ROBOT)
-    first, _ = single.reset(seed=11)
-    np.testing.assert_array_equal(first, vector.reset(seed=11)[0][0])
-    for action in some_actions(30, 1):
-        expected = vector.step(action)
-        observation, reward, terminated, truncated, _ = single.step(action[0])
-        np.testing.assert_array_equal(observation, expected[0][0])
-        assert observation in single.observation_space
-        assert (reward, terminated, truncated) == tuple(float(x[0]) for x in expected[1:4])
-    topple(single.unwrapped.walk, 0)
-    observation, _, terminated, _, _ = single.step(np.zeros(N, np.float32))
-    assert terminated
-    assert observation[5] > 0.5, "the true last observation: on its back"
-    assert single.reset()[0][5] < -0.9
-
-
-def test_the_single_environment_truncates_by_itself():
-    single = gymnasium.make("Surefoot/Walk-v0", randomisation=())
-    single.reset(seed=0)
-    for tick in range(1, 1001):
-        _, _, terminated, truncated, _ = single.step(np.zeros(N, np.float32))
-        assert (terminated, truncated) == (False, tick == 1000)

@@ -18,7 +18,7 @@ DATA = (".toml", ".xml", ".onnx")
 
 def contents() -> set[str]:
     """What the tree has for the wheel, as paths in it."""
-    paths = [path for path in ROOT.glob("*.py")]
+    paths = list(ROOT.glob("*.py"))
     for layer in LAYERS:
         paths += [p for p in (ROOT / layer).rglob("*") if p.suffix in (".py", *DATA)]
     return {f"surefoot/{path.relative_to(ROOT).as_posix()}" for path in paths}

@@ -1,0 +1,510 @@
+"""The command `surefoot`: what it says, and with which exit status it says it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import MakeLog
+from rich.console import Console
+from surefoot import __version__
+from surefoot.__main__ import VERBS, main
+from surefoot.deploy.controller import Controller
+from surefoot.deploy.log import LogWriter, read_log
+from surefoot.deploy.schedule import Schedule
+from surefoot.models.robot import load_robot
+from tiny_policy import tiny_policy
+
+ROBOT = load_robot("quadruped")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_policy())
+    return str(path)
+
+
+def succeed(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
+    """What a command prints."""
+    assert main(list(words)) == status
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def succeed_with_json(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> Any:
+    """The object on the last line of what a command prints."""
+    return json.loads(succeed(capsys, *words, "--json", status=status).splitlines()[-1])
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line on stderr of a command that cannot be done as asked."""
+    assert main(list(words)) == 2
+    err = capsys.readouterr().err
+    assert err.endswith("\n") and err.count("\n") == 1, err
+    assert err.startswith(f"surefoot {words[0]}: ")
+    return err
+
+
+# --- help -------------------------------------------------------------------------------------
+
+UNITS = {
+    "train": ["[min]", "environment steps", "--num-envs"],
+    "evaluate": ["Episodes of 20 s"],
+    "export": ["ONNX"],
+    "emulate": ["every 20 ms"],
+    "deploy": ["[s]", "[m/s]", "[rad/s]", "[s, m/s, m/s, rad/s]", "--dry-run"],
+    "replay": ["bit", "simulation"],
+    "log": ["info", "repair"],
+    "demo": ["[s]"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_units(verb: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"surefoot {verb}" in text
+    for word in UNITS[verb]:
+        assert word in text, word
+
+
+def test_help_names_every_verb_and_what_it_is_for(capsys: pytest.CaptureFixture[str]):
+    text = succeed(capsys, "--help")
+    for verb, meaning in VERBS.items():
+        assert verb in text and meaning in text
+    assert main([]) == 2
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert succeed(capsys, "--version") == f"surefoot {__version__}\n"
+
+
+def test_an_unknown_verb_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
+    assert main(["fly"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert "found 'fly'" in err and all(verb in err for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["deploy"],
+        ["deploy", "p.onnx", "--nonsense"],
+        ["deploy", "p.onnx", "--command", "0.1", "0.2"],
+        ["deploy", "p.onnx", "--command", "0", "0", "0", "0"],
+        ["deploy", "p.onnx", "--seconds", "soon"],
+        ["train"],
+        ["train", "fly"],
+        ["train", "walk", "--steps", "many"],
+        ["replay", "run.mcap", "--mode", "backwards"],
+        ["evaluate"],
+        ["export"],
+        ["emulate"],
+        ["log"],
+        ["log", "delete"],
+        ["demo", "now"],
+    ],
+    ids=" ".join,
+)
+def test_words_that_no_verb_understands_exit_with_2(words, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err and "Traceback" not in err
+
+
+def test_the_installed_command_says_one_line_and_exits_with_2():
+    run = subprocess.run(
+        [sys.executable, "-m", "surefoot", "deploy", "missing.onnx"], capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert run.stderr == "surefoot deploy: there is no policy file 'missing.onnx'\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        (["train", "walk"], "torch", "train"),
+        (["replay", "x"], "mujoco", "sim"),
+        (["export", "x"], "onnx", "train"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(words: list[str], package: str, extra: str):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; "
+        f"from surefoot.__main__ import main; sys.exit(main({words!r}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr == (
+        f"surefoot {words[0]}: needs the package '{package}': pip install 'surefoot[{extra}]'\n"
+    )
+
+
+def test_ctrl_c_ends_a_verb_without_a_traceback(capsys, monkeypatch: pytest.MonkeyPatch):
+    from surefoot.cli import log
+
+    def interrupted(_arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(log, "run", interrupted)
+    assert main(["log", "info", "run.mcap"]) == 130
+    assert capsys.readouterr().err == "surefoot log: stopped\n"
+
+
+# --- deploy: what is refused before any port is opened ----------------------------------------
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_deploy_refuses_a_duration_that_is_none(capsys, policy: str, seconds: str):
+    line = refuse(capsys, "deploy", policy, "--seconds", seconds)
+    assert f"--seconds: found {float(seconds)}" in line and "> 0" in line
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_deploy_refuses_a_command_that_is_no_number(capsys, policy: str, axis: int, value: str):
+    command = ["0.1", "0.1", "0.1"]
+    command[axis] = value
+    line = refuse(capsys, "deploy", policy, "--command", *command)
+    assert f"found {value}" in line and "finite" in line
+
+
+@pytest.mark.parametrize(
+    ("port", "found"),
+    [("motors", "'motors'"), ("=/dev/ttyUSB0", "'=/dev/ttyUSB0'"), ("motors=", "'motors='")],
+)
+def test_deploy_refuses_a_port_without_bus_or_device(capsys, policy: str, port: str, found: str):
+    line = refuse(capsys, "deploy", policy, f"--port={port}")
+    assert found in line and "BUS=/dev/" in line
+
+
+def test_deploy_refuses_ports_that_are_not_there(capsys, policy: str, tmp_path: Path):
+    motors, imu = tmp_path / "motors", tmp_path / "imu"
+    line = refuse(capsys, "deploy", policy, f"--port=motors={motors}", f"--port=imu={imu}")
+    assert str(motors) in line or str(imu) in line
+
+
+def test_deploy_refuses_a_bus_that_the_robot_lacks(capsys, policy: str):
+    line = refuse(capsys, "deploy", policy, "--port=legs=/dev/ttyUSB0")
+    assert "legs" in line and "motors" in line and "imu" in line
+
+
+def test_deploy_refuses_a_bad_robot_and_a_bad_policy(capsys, policy: str, tmp_path: Path):
+    assert "there is no robot 'spot'" in refuse(capsys, "deploy", policy, "--robot", "spot")
+    broken = tmp_path / "robot.toml"
+    broken.write_text("format = 1\nname = ")
+    assert "not TOML" in refuse(capsys, "deploy", policy, "--robot", str(broken))
+    text = tmp_path / "text.onnx"
+    text.write_text("nothing")
+    assert "not a policy" in refuse(capsys, "deploy", str(text))
+    other = tmp_path / "other.onnx"
+    other.write_bytes(tiny_policy(lambda table: table.update(robot="spot")))
+    line = refuse(capsys, "deploy", str(other))
+    assert "'spot'" in line and "'quadruped'" in line
+
+
+def test_deploy_refuses_a_truth_that_nobody_knows(capsys, policy: str):
+    line = refuse(capsys, "deploy", policy, "--truth", "truth.csv")
+    assert "--truth" in line and "--emulated" in line
+
+
+def test_deploy_refuses_a_log_that_exists_or_has_no_folder(capsys, policy: str, tmp_path: Path):
+    log = tmp_path / "run.mcap"
+    log.write_bytes(b"precious")
+    assert str(log) in refuse(capsys, "deploy", policy, "--log", str(log), "--emulated", "--yes")
+    assert log.read_bytes() == b"precious"
+    line = refuse(capsys, "deploy", policy, "--log", str(tmp_path / "none" / "run.mcap"))
+    assert "no folder" in line
+
+
+SCHEDULES = {
+    "no columns": ("", "found the columns"),
+    "other columns": ("t,x,y,yaw\n0,0,0,0\n", "t,x,y,yaw"),
+    "no rows": ("time,vx,vy,yaw_rate\n", "found no command"),
+    "a word": ("time,vx,vy,yaw_rate\n0,fast,0,0\n", "line 2: found 0,fast,0,0"),
+    "too few numbers": ("time,vx,vy,yaw_rate\n0,0,0\n", "found 2 numbers"),
+    "too many numbers": ("time,vx,vy,yaw_rate\n0,0,0,0,0\n", "found 4 numbers"),
+    "not a number": ("time,vx,vy,yaw_rate\n0,nan,0,0\n", "found nan"),
+    "time that falls": ("time,vx,vy,yaw_rate\n1,0,0,0\n0,0,0,0\n", "0.0 s after 1.0 s"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), SCHEDULES.values(), ids=SCHEDULES)
+def test_deploy_refuses_a_bad_schedule(capsys, policy: str, tmp_path: Path, text: str, words: str):
+    path = tmp_path / "schedule.csv"
+    path.write_text(text)
+    assert words in refuse(capsys, "deploy", policy, "--schedule", str(path))
+
+
+def test_deploy_refuses_a_schedule_that_is_no_text(capsys, policy: str, tmp_path: Path):
+    path = tmp_path / "schedule.csv"
+    path.write_bytes(b"\xff\x00\xfe")
+    assert str(path) in refuse(capsys, "deploy", policy, "--schedule", str(path))
+    assert "there is no file" in refuse(capsys, "deploy", policy, "--schedule", "none.csv")
+
+
+def test_a_schedule_is_read_from_its_table(tmp_path: Path):
+    from surefoot.cli.deploy import read_schedule
+
+    path = tmp_path / "schedule.csv"
+    path.write_text("time, vx, vy, yaw_rate\n0,0,0,0\n\n1.5,0.3,-0.1,0.5\n")
+    schedule = read_schedule(path)
+    assert schedule.at(1.49).tolist() == [0.0, 0.0, 0.0]
+    assert schedule.at(1.5).tolist() == [0.3, -0.1, 0.5]
+
+
+def test_commands_beyond_the_trained_range_are_warned_of(policy: str, capsys):
+    from surefoot.cli.deploy import _warn_of_fast_commands
+
+    controller = Controller(policy, ROBOT)  # trained for ± 0.35, 0.2, 0.8
+    console = Console(width=200)
+    _warn_of_fast_commands(console, controller, Schedule.constant([0.35, -0.2, -0.8]))
+    assert capsys.readouterr().out == ""
+    _warn_of_fast_commands(console, controller, Schedule.constant([0.0, -0.25, 0.0]))
+    out = capsys.readouterr().out
+    assert "[0.35, 0.2, 0.8]" in out and "[0.0, 0.25, 0.0]" in out
+
+
+def test_the_logged_robot_file_is_the_one_that_was_loaded(tmp_path: Path):
+    from surefoot.cli.deploy import _robot_file
+
+    mine = tmp_path / "mine.toml"
+    mine.write_text("")
+    (tmp_path / "dog").mkdir()
+    assert _robot_file(str(mine)) == mine
+    assert _robot_file(str(tmp_path / "dog")) == tmp_path / "dog" / "robot.toml"
+    assert _robot_file("quadruped") == ROBOT.directory / "robot.toml"
+
+
+# --- the other verbs' refusals ----------------------------------------------------------------
+
+
+def test_emulate_refuses_a_robot_that_is_none(capsys):
+    assert "there is no robot 'spot'" in refuse(capsys, "emulate", "spot")
+
+
+def test_evaluate_refuses(capsys, policy: str):
+    assert "there is no policy file" in refuse(capsys, "evaluate", "none.onnx")
+    assert "--episodes: found 0" in refuse(capsys, "evaluate", policy, "--episodes", "0")
+    assert "there is no robot" in refuse(capsys, "evaluate", policy, "--robot", "spot")
+
+
+def test_log_refuses(capsys, tmp_path: Path, run_log: Path):
+    assert "cannot be read" in refuse(capsys, "log", "info", "none.mcap")
+    text = tmp_path / "text.mcap"
+    text.write_text("not a log at all")
+    assert "found no MCAP file" in refuse(capsys, "log", "info", str(text))
+    assert "nothing to repair" in refuse(capsys, "log", "repair", str(run_log), "new.mcap")
+
+
+def test_replay_refuses(capsys, tmp_path: Path, run_log: Path, make_log: MakeLog):
+    assert "cannot be read" in refuse(capsys, "replay", "none.mcap")
+    bare = str(make_log(attach=("robot.toml",), seconds=0.1))
+    line = refuse(capsys, "replay", bare)
+    assert "found no policy.onnx" in line and bare in line
+    log = str(run_log)
+    assert ".mp4, .gif" in refuse(capsys, "replay", log, "--video", "walk.avi")
+    assert ".png, .svg" in refuse(capsys, "replay", log, "--plot", "walk.txt")
+    assert "no folder" in refuse(capsys, "replay", log, "--plot", "none/walk.png")
+    line = refuse(capsys, "replay", log, "--mode", "policy", "--plot", "walk.png")
+    assert "sim and both" in line
+    assert "there is no robot" in refuse(capsys, "replay", log, "--robot", "spot")
+
+
+def test_train_refuses(capsys, tmp_path: Path):
+    for flag, value in (
+        ("--minutes", "0"), ("--minutes", "nan"), ("--minutes", "inf"), ("--steps", "0"),
+        ("--num-envs", "0"), ("--horizon", "0"), ("--epochs", "0"), ("--minibatches", "-1"),
+        ("--episodes", "-1"),
+    ):  # fmt: skip
+        line = refuse(capsys, "train", "walk", flag, value, "--run", "new")
+        assert f"{flag}: found" in line
+    assert "there is no robot" in refuse(capsys, "train", "walk", "--robot", "spot")
+    assert "--resume: found no --run" in refuse(capsys, "train", "walk", "--resume")
+    few = ("--steps", "8", "--num-envs", "4", "--horizon", "2")
+    line = refuse(capsys, "train", "walk", *few, "--run", "none", "--resume")
+    assert "checkpoint" in line
+    file = tmp_path / "file"
+    file.touch()
+    assert "found a file" in refuse(capsys, "train", "walk", *few, "--run", str(file))
+    assert not (tmp_path / "new").exists()
+
+
+def test_export_refuses(capsys, tmp_path: Path):
+    assert "checkpoint of a run" in refuse(capsys, "export", "none")
+    (tmp_path / "checkpoint.pt").write_text("broken")
+    assert "not a whole checkpoint" in refuse(capsys, "export", str(tmp_path))
+
+
+def test_demo_refuses(capsys, tmp_path: Path):
+    for seconds in ("1", "nan", "61"):
+        assert "2 to 60" in refuse(capsys, "demo", "--seconds", seconds)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    assert "something else" in refuse(capsys, "demo", "--out", "mine")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "precious"
+    assert "found a file" in refuse(capsys, "demo", "--out", "mine/thesis.tex")
+
+
+# --- what they do -----------------------------------------------------------------------------
+
+
+def test_log_info_ends_with_json(capsys, run_log: Path):
+    table = succeed_with_json(capsys, "log", "info", str(run_log))
+    assert table["complete"] and table["faults"] == []
+    assert list(table["states"]) == ["STAND", "RUN", "LIE", "DAMP", "OFF"]
+    assert set(table["attachments"]) == {"robot.toml", "policy.onnx"}
+
+
+def test_replay_ends_with_json(capsys, run_log: Path, tmp_path: Path):
+    plot = tmp_path / "joints.svg"
+    table = succeed_with_json(capsys, "replay", str(run_log), "--plot", str(plot))
+    assert table["policy"]["agrees"] and table["policy"]["compared"] == "bits"
+    assert table["policy"]["identical"] == table["policy"]["ticks"] == 50
+    assert set(table["sim"]["joints"]) == set(ROBOT.joint_names)
+    assert 0 < table["sim"]["rms"] < 0.01
+    assert "<svg" in plot.read_text()
+
+
+def test_a_replay_that_differs_exits_with_1(capsys, run_log: Path, tmp_path: Path):
+    whole = read_log(run_log)
+    ticks = whole.ticks.copy()
+    ticks["action"].view(np.uint32)[150, 3] ^= 1
+    path = tmp_path / "flipped.mcap"
+    metadata = {"robot": whole.metadata["robot"]}
+    log = LogWriter(path, whole.joint_names, whole.attachments, metadata)
+    for tick in ticks:
+        log.record(tick)
+    assert log.close().written == len(ticks)
+    words = ("replay", str(path), "--mode", "policy", "--json")
+    out = succeed(capsys, *words, status=1)
+    assert "differs" in out and "49 of 50 ticks identical" in " ".join(out.split())
+    table = json.loads(out.splitlines()[-1])
+    assert not table["policy"]["agrees"] and table["policy"]["identical"] == 49
+
+
+def test_a_replay_on_another_processor_says_that_it_compares_by_tolerance(
+    capsys, run_log: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("surefoot.deploy.replay.processor", lambda: "another")
+    out = " ".join(succeed(capsys, "replay", str(run_log), "--mode", "policy").split())
+    assert "within 0.0001: another ONNX Runtime or processor" in out
+
+
+def test_a_dry_run_is_replayed_without_a_motion_to_compare(capsys, make_log: MakeLog):
+    log = str(make_log(dry_run=True, seconds=0.2))
+    table = succeed_with_json(capsys, "replay", log)
+    assert table["policy"]["agrees"]
+    assert table["sim"] == {"rms": None, "joints": {}}
+
+
+def test_a_log_that_was_cut_off_is_replayed_with_a_word(capsys, run_log: Path, tmp_path: Path):
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(run_log.read_bytes()[:-30_000])
+    out = " ".join(succeed(capsys, "replay", str(cut), "--mode", "policy").split())
+    assert "cut off" in out and "agrees" in out
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of the smallest kind, and what was said about it."""
+    folder = tmp_path_factory.mktemp("train") / "run"
+    words = ["-m", "surefoot", "train", "walk", "--run", str(folder), *SMALL, "--json"]
+    run = subprocess.run(
+        [sys.executable, *words, "--steps", "24000", "--episodes", "2"],
+        capture_output=True,
+        text=True,
+        cwd=folder.parent,
+    )
+    assert run.returncode == 0, run.stderr
+    return folder, run.stdout
+
+
+SMALL = ("--num-envs", "64", "--horizon", "8", "--hidden", "16", "--epochs", "1")
+
+
+def test_train_leaves_a_whole_run(trained: tuple[Path, str]):
+    folder, out = trained
+    result = json.loads(out.splitlines()[-1])
+    assert result["steps"] == 24064  # 47 updates of 64 × 8
+    assert result["policy"] == str(folder / "policy.onnx")
+    assert set(result["evaluation"]) == {"nominal", "randomised"}
+    names = {path.name for path in folder.iterdir()}
+    assert {"policy.onnx", "config.json", "checkpoint.pt"} <= names
+    assert [name for name in names if name.startswith("events.out.tfevents")]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["config"]["num_envs"] == 64 and config["about"]["task"] == "walk"
+    contract = Controller(folder / "policy.onnx", ROBOT).contract
+    assert contract.training["steps"] == 24064
+    assert contract.training["config"]["hidden"] == [16]
+    assert contract.evaluation == result["evaluation"]
+
+
+def test_train_refuses_an_occupied_run_and_other_figures(capsys, trained: tuple[Path, str]):
+    folder = str(trained[0])
+    line = refuse(capsys, "train", "walk", "--run", folder, *SMALL, "--steps", "512")
+    assert "found a run" in line
+    line = refuse(
+        capsys,
+        "train",
+        "walk",
+        "--run",
+        folder,
+        *SMALL,
+        "--gamma",
+        "0.9",
+        "--steps",
+        "9",
+        "--resume",
+    )
+    assert "gamma = 0.9" in line and "0.99" in line
+
+
+def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp_path: Path):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(trained[0], folder)
+    result = succeed_with_json(
+        capsys, "train", "walk", "--run", str(folder), *SMALL,
+        "--steps", "26000", "--episodes", "0", "--resume",
+    )  # fmt: skip
+    assert result["steps"] == 26112  # 4 updates more
+    assert "evaluation" not in result
+    assert Controller(folder / "policy.onnx", ROBOT).contract.training["steps"] == 26112
+
+
+def test_a_run_is_exported_again_to_the_same_function(capsys, trained, tmp_path: Path):
+    folder = trained[0]
+    out = tmp_path / "again.onnx"
+    result = succeed_with_json(capsys, "export", str(folder), "--out", str(out))
+    assert result == {"policy": str(out), "robot": "quadruped"}
+    again, before = Controller(out, ROBOT), Controller(folder / "policy.onnx", ROBOT)
+    assert again.contract.golden == before.contract.golden
+    assert again.contract.training == before.contract.training
+    assert "--out" in refuse(capsys, "export", str(folder), "--out", str(tmp_path))
+    assert "--out" in refuse(capsys, "export", str(folder), "--out", "none/policy.onnx")
+
+
+def test_evaluate_ends_with_json(capsys, trained: tuple[Path, str]):
+    words = ("evaluate", str(trained[0] / "policy.onnx"), "--episodes", "2")
+    table = succeed_with_json(capsys, *words)
+    assert table == json.loads(trained[1].splitlines()[-1])["evaluation"]

@@ -1,0 +1,117 @@
+"""The simulated servos and sensors against the law and the faults that robots.py writes down."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from surefoot.models.robot import load_robot
+from surefoot.sim.robots import RobotBatch
+
+ROBOT = load_robot("quadruped")
+N = len(ROBOT.joints)
+STANDING = np.concatenate(([0, 0, 1, 1, 0, 0, 0], ROBOT.default_pose))  # a metre up
+
+
+def batch(num_envs: int) -> RobotBatch:
+    """Robots at rest in the air, in the default pose."""
+    robots = RobotBatch(ROBOT, num_envs, nthread=1)
+    put(robots, 0.0)
+    return robots
+
+
+def put(robots: RobotBatch, velocity: np.ndarray | float) -> None:
+    """Back to where `batch` puts them, their joints at some velocity [rad/s]."""
+    qvel = np.zeros((robots.num_envs, 6 + N))
+    qvel[:, 6:] = velocity
+    ids = np.arange(robots.num_envs)
+    robots.reset(ids, np.tile(STANDING, (robots.num_envs, 1)), qvel)
+
+
+SERVO = batch(1)
+
+
+def servo_torque(error: float | np.ndarray, velocity: float | np.ndarray) -> np.ndarray:
+    """What the servos give at `error` rad from their target, moving at `velocity` rad/s."""
+    put(SERVO, velocity)
+    SERVO.qpos[:, 7:] -= error
+    SERVO.batch.forward()
+    return SERVO.joint_torque[0].copy()
+
+
+@pytest.mark.parametrize(
+    ("error", "velocity", "torque"),
+    [
+        (0.0, 0.0, 0.0),
+        (0.1, 0.0, 1.38),  # 13.8 · 0.1
+        (0.1, 1.0, 1.01),  # 1.38 − 0.37 · 1: back-EMF is compensated
+        (-0.1, 1.0, -1.75),
+        (0.5, 0.0, 2.0),  # the goal current's cap, not 6.9
+        (-0.5, 0.0, -2.0),
+        (0.5, 5.0, 1.1390),  # the torque-speed line: 3 · (1 − 5 / 8.06)
+        (0.5, -5.0, 2.0),  # braking: the line is far away, the cap is not
+        (0.5, 8.06, 0.0),  # no-load speed
+        (0.0, 4.0, -1.48),  # damping alone
+    ],
+)
+def test_the_servos_torque_by_hand(error: float, velocity: float, torque: float):
+    np.testing.assert_allclose(servo_torque(error, velocity), torque, atol=1e-4)
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-12, 12)), min_size=N, max_size=N))
+def test_the_servos_law(states: list[tuple[float, float]]):
+    error, velocity = np.array(states).T
+    line = 3.0 * (np.array([[-1], [1]]) - velocity / 8.06)  # of −12 V and of +12 V
+    torque = np.clip(13.8 * error - 0.37 * velocity, *line)
+    np.testing.assert_allclose(servo_torque(error, velocity), np.clip(torque, -2, 2), atol=1e-9)
+
+
+@pytest.mark.parametrize("delay", [0.005, 0.01, 0.015, 0.02])
+def test_a_target_arrives_after_the_command_delay(delay: float):
+    robots = batch(1)
+    robots.field("actuator_delay")[:] = delay
+    put(robots, 0.0)
+    robots.ctrl[:] = ROBOT.default_pose + 0.1
+    torques = []
+    for _ in range(6):
+        robots.batch.step()  # of 5 ms; the torque is that at its beginning
+        torques.append(robots.joint_torque[0, 0])
+    late = round(delay / 0.005)
+    np.testing.assert_allclose(torques[:late], 0.0, atol=1e-6)
+    assert torques[late] == pytest.approx(1.38, abs=1e-6)
+
+
+def test_sensors_by_hand():
+    robots = batch(2)
+    robots.reset(np.arange(2), np.tile(STANDING, (2, 1)), np.full((2, 6 + N), 0.3))
+    target = np.tile(ROBOT.default_pose + 0.1, (2, 1))
+    robots.step(target)
+    before = robots.angular_velocity.copy()
+    robots.step(target)
+    now, wrong = robots.angular_velocity, robots.imperfections
+    assert (now != before).all()
+    wrong.imu_delay[:] = [[0.25], [0.0]]
+    wrong.encoder_offset[:] = 0.02 * np.eye(2, N)
+    wrong.gyro_bias[:] = [[0.0, 0.01, 0.0], [0.0, 0.0, 0.0]]
+    inputs = robots.measure(np.random.default_rng(0))
+    np.testing.assert_allclose(inputs["gyro"][0], 0.75 * now[0] + 0.25 * before[0] + [0, 0.01, 0])
+    np.testing.assert_allclose(inputs["gyro"][1], now[1])
+    np.testing.assert_allclose(inputs["joint_pos"] - robots.joint_pos, 0.02 * np.eye(2, N))
+
+
+def test_a_crooked_imu_sees_a_little_of_down_along_y():
+    robots = batch(1)
+    robots.imperfections.mounting[:] = [0.03, 0.0, 0.0]  # 0.03 rad about x
+    gravity = robots.measure(np.random.default_rng(0))["gravity"]
+    np.testing.assert_allclose(gravity[0], [0, 0.03, -1] / np.hypot(0.03, 1), atol=1e-9)
+
+
+def test_sensor_noise_has_the_deviations_it_says():
+    robots = batch(4000)
+    robots.imperfections.noise[:] = 2.0
+    inputs = robots.measure(np.random.default_rng(0))
+    expected = {"gyro": 0.1, "joint_pos": 0.004, "joint_vel": 0.2}
+    for name, deviation in expected.items():
+        assert inputs[name].std(0) == pytest.approx(deviation, rel=0.08)
+    assert inputs["gravity"][:, :2].std(0) == pytest.approx(0.02, rel=0.08)
