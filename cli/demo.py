@@ -30,8 +30,8 @@ from .replay import FRAME_TIME, frames, report_policy, report_sim
 SCHEDULE = """\
 time,vx,vy,yaw_rate
 0,0,0,0
-1,0.3,0,0
-9,0,0.18,0
+1,0.35,0,0
+9,0,0.2,0
 13,0.15,0,0.7
 19,0,0,0
 """  # stand, forward, sideways, turn, stop [s, m/s, m/s, rad/s]

@@ -30,6 +30,7 @@ BROKEN_FILE = (
     ort_errors.NoModel,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
+    UnicodeDecodeError,  # of names and metadata
 )
 
 
@@ -174,7 +175,13 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+        # Names and metadata are decoded only as they are read: once here, for what is no text.
+        _ = session.get_modelmeta().custom_metadata_map
+        _ = [(w.name, w.shape) for w in (*session.get_inputs(), *session.get_outputs())]
+        return session
     except BROKEN_FILE as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PolicyError(f"not a policy that ONNX Runtime can load: {line}") from None

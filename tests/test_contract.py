@@ -34,6 +34,7 @@ from tiny_policy import (
 )
 
 PERIOD = ROBOT.control_period
+COMMAND = np.array([0.3, -0.1, 0.5])
 CHANGED = ROBOT.joint_names[4]  # the joint that the tests below change
 
 
@@ -219,6 +220,24 @@ def test_a_file_that_was_cut_off_is_refused(share: float):
     refusal(whole[: int(share * len(whole))])
 
 
+def test_a_file_with_a_byte_gone_wrong_is_refused_or_means_the_same():
+    """Never another error, and never another function than the golden pairs know."""
+    whole = tiny_policy()
+    before = Controller(whole, ROBOT).act(sample(1), COMMAND, 3)
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(300):
+        broken = bytearray(whole)
+        broken[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+        try:
+            after = Controller(bytes(broken), ROBOT).act(sample(1), COMMAND, 3)
+        except PolicyError as error:
+            assert "\n" not in str(error)
+            refused += 1
+            continue
+        assert after.target == pytest.approx(before.target, abs=1e-4)
+    assert 100 < refused < 300
+
+
 # --- the contract as text ---------------------------------------------------------------------
 
 GRAPH = graph()
@@ -270,8 +289,6 @@ def test_a_policy_that_fits_is_accepted(tmp_path: Path):
 
 
 # --- acting -----------------------------------------------------------------------------------
-
-COMMAND = np.array([0.3, -0.1, 0.5])
 
 
 def test_a_decision_is_the_graphs_on_the_raw_inputs():
