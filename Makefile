@@ -1,10 +1,13 @@
 # Each target sets up what it needs; Python >= 3.11 and make are all that has to be there.
-#   make demo ARGS="--seconds 6"
+#   make demo ARGS="--seconds 8"
 PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint train-walk clean
+.PHONY: help demo test test-slow lint train-walk clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 demo: .venv/sim ## walk an emulated robot, from policy to replay: table, plot, video in demo/
 	$(BIN)/surefoot demo $(ARGS)
@@ -24,7 +27,7 @@ train-walk: .venv/dev ## the shipped models/quadruped/walk.onnx, from nothing
 	$(BIN)/surefoot train walk --steps 4000000 --seed 0 --run runs/walk
 	cp runs/walk/policy.onnx models/quadruped/walk.onnx
 
-clean:
+clean: ## the environment and what was built
 	rm -rf .venv build dist demo *.egg-info
 
 # The environments, as stamps: `sim` for the demo, `dev` for everything (torch too).

@@ -37,7 +37,19 @@ def main(arguments: list[str] | None = None) -> int:
     Exit status: 0 done, 1 ended in a fault, 2 could not be done as asked; 130 and 141 as a shell
     reports Ctrl-C and a pipe that nobody reads.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()  # lest a pipe that nobody reads is found only at Python's end
+    except BrokenPipeError:
+        # What is left in the buffer must go somewhere, or Python complains of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(words: list[str]) -> int:
+    """Run the verb that `words` begin with; its exit status."""
     if words in (["--version"], ["-V"]):
         print(f"surefoot {__version__}")
         return 0
@@ -57,10 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"surefoot {verb}: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # What is left in the buffer must go somewhere, or Python complains of it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except ModuleNotFoundError as error:
         extra = {"torch": "train", "onnx": "train", "tensorboard": "train", "pybullet": "sim2sim"}
         package = (error.name or "").split(".")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json as jsonlib
 import math
 import sys
@@ -10,30 +9,30 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from ..deploy.checks import Fault, tilt
 from ..deploy.controller import Controller
-from ..deploy.log import LogSummary, LogWriter
+from ..deploy.log import LogWriter
+from ..deploy.log_format import POLICY_FILE, ROBOT_FILE
 from ..deploy.loop import RealClock, StopRequest
 from ..deploy.loop import run as run_loop
 from ..deploy.realtime import realtime
-from ..deploy.record import RunSummary
 from ..deploy.safety import SafetyMonitor
-from ..deploy.schedule import Schedule
-from ..deploy.verdict import State, Verdict
+from ..deploy.schedule import Schedule, read_schedule
+from ..deploy.summary import RunSummary
+from ..deploy.verdict import Fault, State, Verdict
 from ..hardware.interface import Sample
 from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import UsageError
-from ..models.robot import MODELS, Robot, load_robot
-from .emulated import emulated_robot
+from ..models.robot import Robot
+from ..models.robot_file import load_robot
+from .spawn import emulated_robot
+from .tables import checks_table, run_table
 
 LISTENING = 1.0  # to the sensors before the checks, at the control rate [s]
 
@@ -106,13 +105,13 @@ def run(arguments: Arguments) -> int:
             path,
             robot.joint_names,
             attachments={
-                "robot.toml": _robot_file(arguments.robot).read_bytes(),
-                "policy.onnx": controller.model,
+                ROBOT_FILE: robot.toml.encode(),
+                POLICY_FILE: controller.model,
             },
             metadata={
                 "robot": {"name": robot.name},
                 "run": {k: str(v) for k, v in asdict(arguments).items()},
-                "initial_state": _initial_state(robot, sample),
+                "initial_configuration": _initial_configuration(sample),
             },
         )
         try:
@@ -121,9 +120,11 @@ def run(arguments: Arguments) -> int:
             )
         finally:
             logged = log.close()
-    _report_run(console, summary, logged)
+    console.print(run_table(summary, logged))
     if arguments.json:
-        print(jsonlib.dumps(_json(summary, logged)))
+        about = {"fault": summary.fault.name, "cause": summary.cause, "run_time": summary.run_time}
+        log_figures = {**asdict(logged), "path": str(logged.path)}
+        print(jsonlib.dumps({**about, **asdict(summary.figures), "log": log_figures}))
     return 1 if summary.fault else 0
 
 
@@ -180,47 +181,14 @@ def _log_path(arguments: Arguments) -> Path:
     if arguments.log.exists():
         raise UsageError(f"--log: found a file {arguments.log}, allowed is a new name")
     if not arguments.log.parent.is_dir():
-        raise UsageError(
-            f"--log: found no folder {arguments.log.parent}, allowed is one that is there"
-        )
+        raise UsageError(f"--log: there is no folder {arguments.log.parent}")
     return arguments.log
-
-
-def _robot_file(name: str) -> Path:
-    """The robot.toml that `load_robot` reads."""
-    path = Path(name) if Path(name).exists() else MODELS / name
-    return path / "robot.toml" if path.is_dir() else path
 
 
 def _schedule(arguments: Arguments) -> Schedule:
     if arguments.schedule is None:
         return Schedule.constant(arguments.command)
     return read_schedule(arguments.schedule)
-
-
-def read_schedule(path: Path) -> Schedule:
-    """A schedule from CSV with the columns time,vx,vy,yaw_rate. Raises UsageError."""
-    if not path.is_file():
-        raise UsageError(f"--schedule: there is no file '{path}'")
-    columns = ["time", "vx", "vy", "yaw_rate"]
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: found no text, allowed is a CSV file") from None
-    header, *rows = [row for row in csv.reader(lines) if row] or [[]]
-    if [name.strip() for name in header] != columns:
-        raise UsageError(
-            f"{path}: found the columns {','.join(header)}, allowed is {','.join(columns)}"
-        )
-    points = []
-    for line, row in enumerate(rows, start=2):
-        try:
-            time, *command = (float(value) for value in row)
-        except ValueError:
-            found = ",".join(row)
-            raise UsageError(f"{path}, line {line}: found {found}, allowed: 4 numbers") from None
-        points.append((time, command))
-    return Schedule.of(points)
 
 
 def _warn_of_fast_commands(console: Console, controller: Controller, schedule: Schedule) -> None:
@@ -259,20 +227,7 @@ def _report_checks(
     console: Console, robot: Robot, monitor: SafetyMonitor, sample: Sample, hardware: SerialRobot
 ) -> list[str]:
     refusals = monitor.preflight(sample)
-    health = sample.health
-    table = Table(title="Checks", box=box.SIMPLE_HEAD, title_justify="left", show_header=False)
-    table.add_row("motors", f"{np.isfinite(sample.age).sum()} of {len(robot.joints)} answer")
-    table.add_row("voltage", f"{np.nanmin(health.voltage):.1f} V at least")
-    table.add_row("temperature", f"{np.nanmax(health.temperature):.0f} °C at most")
-    table.add_row("tilt", f"{math.degrees(tilt(sample.gravity)):.0f}°")
-    away = np.abs(sample.joint_pos - robot.rest_pose).max()
-    table.add_row("from the rest pose", f"{away:.2f} rad at most")
-    table.add_row("one motor read", f"{sample.bus_time * 1e3:.1f} ms on the bus")
-    if hardware.found_torque_on:
-        table.add_row("torque", "[yellow]found on; left as it is[/yellow]")
-    if robot.assumed:
-        table.add_row("assumed, unmeasured", ", ".join(robot.assumed))
-    console.print(table)
+    console.print(checks_table(robot, sample, hardware.found_torque_on))
     for line in refusals:
         console.print(f"[red]✗[/red] {line}", highlight=False)
     if not refusals:
@@ -282,7 +237,7 @@ def _report_checks(
 
 def _confirmed(console: Console, robot: Robot) -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to say yes: found no terminal; --yes answers instead")
+        raise UsageError("nobody is there to say yes: this is no terminal; --yes answers instead")
     console.print(
         f"[bold]{robot.name} will now stand up and move.[/bold] "
         "Is everyone clear of it, and your hand on the power switch?"
@@ -297,44 +252,10 @@ def _declined(console: Console, arguments: Arguments, fault: Fault, why: list[st
     return 1
 
 
-def _initial_state(robot: Robot, sample: Sample) -> dict[str, str]:
+def _initial_configuration(sample: Sample) -> dict[str, str]:
+    """How the robot lay before it moved, for people: [rad], unit vector, [V]."""
     return {
         "joint_pos": jsonlib.dumps(sample.joint_pos.tolist()),
         "gravity": jsonlib.dumps(sample.gravity.tolist()),
         "voltage": jsonlib.dumps(np.nan_to_num(sample.health.voltage).tolist()),
     }
-
-
-# --- afterwards ---------------------------------------------------------------------------------
-
-
-def _report_run(console: Console, summary: RunSummary, logged: LogSummary) -> None:
-    table = Table(title="Run", box=box.SIMPLE_HEAD, title_justify="left", show_header=False)
-    if summary.fault:
-        table.add_row("[red]fault[/red]", f"[red]{summary.fault.name}[/red]: {summary.cause}")
-    table.add_row("in RUN", f"{summary.run_time:.1f} s")
-    table.add_row("ticks", f"{summary.ticks}, {summary.missed} deadlines missed")
-    for name, spread in (("period", summary.period), ("tick's work", summary.compute)):
-        p50, p99, largest = (1e3 * v for v in (spread.p50, spread.p99, spread.max))
-        table.add_row(name, f"p50 {p50:.2f}  p99 {p99:.2f}  max {largest:.2f} ms")
-    acted = ", ".join(f"{name.lower()} {count}" for name, count in summary.reasons.items())
-    table.add_row("limits acted on targets", acted)
-    dropped = f", {logged.dropped} dropped" if logged.dropped else ""
-    table.add_row("log", f"{logged.path}: {logged.written} records{dropped}")
-    if logged.error:
-        table.add_row("[red]log[/red]", f"[red]{logged.error}[/red]")
-    console.print(table)
-
-
-def _json(summary: RunSummary, logged: LogSummary) -> dict[str, Any]:
-    table = asdict(summary)
-    table["fault"] = summary.fault.name
-    table["log"] = {**asdict(logged), "path": str(logged.path)}
-    return _finite(table)
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN: null instead."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

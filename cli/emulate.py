@@ -12,9 +12,9 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from ..hardware.emulator import EmulatedRobot
-from ..hardware.emulator_process import Emulator, Pace
-from ..models.robot import load_robot
+from ..hardware.emulated.process import Emulator, Pace
+from ..hardware.emulated.robot import EmulatedRobot
+from ..models.robot_file import load_robot
 from ..sim.plant import MujocoPlant
 
 

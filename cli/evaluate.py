@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..deploy.controller import Controller
 from ..models.errors import UsageError
-from ..models.robot import load_robot
+from ..models.robot_file import load_robot
 from ..sim.evaluate import evaluate
 from .tables import evaluation_table
 

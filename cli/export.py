@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ..control import checkpoint
 from ..control.train import CHECKPOINT
 from ..deploy.contract import Contract
 from ..deploy.export import export_policy
+from ..deploy.log_format import POLICY_FILE
 from ..models.errors import UsageError
 from ..sim.walk import WalkEnv
 
@@ -37,7 +37,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Export the policy in the run's checkpoint."""
-    out = arguments.out or arguments.run / "policy.onnx"
+    out = arguments.out or arguments.run / POLICY_FILE
     contract = export_run(arguments.run, out, arguments.seed)
     Console().print(
         f"{out}: for {contract.robot}, {len(contract.golden)} golden pairs, "
@@ -73,13 +73,3 @@ def _training(state: dict[str, Any]) -> dict[str, Any]:
         "seconds": state["progress"]["elapsed"],
         **state["about"],
     }
-
-
-def commit() -> str:
-    """The repository's commit, with + where the tree differs from it; '' outside a repository."""
-    here = Path(__file__).parent
-    try:
-        words = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

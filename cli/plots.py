@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 
 from ..deploy.log import RunLog
 from ..deploy.replay import SimReplay
-from ..deploy.truth import Truth
 from ..deploy.verdict import State
+from ..hardware.truth import Truth
 from ..models.limits import Reason
 from ..models.robot import Robot
 

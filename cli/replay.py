@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,16 +12,17 @@ import numpy as np
 import tyro
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from ..deploy.log import RunLog, read_log
-from ..deploy.replay import PolicyReplay, SimReplay, logged_robot, replay_policy, replay_sim
+from ..deploy.log import read_log
+from ..deploy.replay import PolicyReplay, SimReplay, logged_robot, replay_policy
 from ..models.errors import UsageError
-from ..models.robot import Robot, load_robot
+from ..models.robot import Robot
+from ..models.robot_file import load_robot
+from ..sim.video import FORMATS
+from .progress import render, simulate
 
-FRAME_TIME = 0.04  # between frames of a video [s]
-VIDEOS, PLOTS = (".mp4", ".gif"), (".png", ".svg", ".pdf")
+PLOTS = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def run(arguments: Arguments) -> int:
     """Exit status 1 where the policy does not give what was logged."""
     console = Console()
     if arguments.mode == "policy" and (arguments.video or arguments.plot):
-        raise UsageError("--video and --plot show the simulation; allowed modes are sim and both")
-    _require_new(arguments.video, "--video", VIDEOS)
-    _require_new(arguments.plot, "--plot", PLOTS)
+        raise UsageError("--video and --plot show the simulation: allowed modes are sim and both")
+    _require_possible(arguments.video, "--video", FORMATS)
+    _require_possible(arguments.plot, "--plot", PLOTS)
     log = read_log(arguments.file)
     if not log.complete:
         console.print(f"[yellow]{log.path} was cut off; replaying what is there.[/yellow]")
@@ -69,13 +69,9 @@ def run(arguments: Arguments) -> int:
         agrees = policy.agrees
         result["policy"] = report_policy(console, policy)
     if arguments.mode != "policy":
-        with Progress(console=console, transient=True) as progress:
-            bar = progress.add_task("simulating", total=1.0)
-            sim = replay_sim(
-                log, robot, arguments.seed, lambda share: progress.update(bar, completed=share)
-            )
+        sim = simulate(console, log, robot, arguments.seed)
         result["sim"] = report_sim(console, robot, sim)
-        _pictures(console, arguments, log, robot, sim)
+        _pictures(console, arguments, robot, sim)
     if arguments.json:
         print(jsonlib.dumps(result))
     return 0 if agrees else 1
@@ -125,34 +121,20 @@ def report_sim(console: Console, robot: Robot, replay: SimReplay) -> dict[str, A
     return {"rms": whole, "joints": joints}
 
 
-def frames(time: np.ndarray, qpos: np.ndarray) -> Iterator[np.ndarray]:
-    """The states (nq,) nearest to the frames of a video. `time` (T,) [s], `qpos` (T, nq)."""
-    wanted = np.arange(time[0], time[-1], FRAME_TIME)
-    yield from qpos[np.searchsorted(time, wanted)]
-
-
-def _require_new(path: Path | None, flag: str, endings: tuple[str, ...]) -> None:
+def _require_possible(path: Path | None, flag: str, endings: tuple[str, ...]) -> None:
     """Raise UsageError, before anything is simulated, where no picture can be written."""
     if path and path.suffix not in endings:
         raise UsageError(f"{flag}: found {path.name}, allowed are {', '.join(endings)}")
     if path and not path.parent.is_dir():
-        raise UsageError(f"{flag}: found no folder {path.parent}, allowed is one that is there")
+        raise UsageError(f"{flag}: there is no folder {path.parent}")
 
 
-def _pictures(
-    console: Console, arguments: Arguments, log: RunLog, robot: Robot, sim: SimReplay
-) -> None:
+def _pictures(console: Console, arguments: Arguments, robot: Robot, sim: SimReplay) -> None:
     if arguments.plot:
         from .plots import plot_joints
 
         plot_joints(robot, sim, arguments.plot)
         console.print(f"Plot: {arguments.plot}", soft_wrap=True)
     if arguments.video:
-        from ..sim.video import write_video
-
-        count = math.ceil((sim.time[-1] - sim.time[0]) / FRAME_TIME)
-        with Progress(console=console, transient=True) as progress:
-            bar = progress.add_task("rendering", total=count)
-            states = frames(sim.time, sim.qpos)
-            write_video(robot, states, arguments.video, lambda: progress.advance(bar))
+        render(console, robot, sim.time, sim.qpos, arguments.video)
         console.print(f"Video: {arguments.video}", soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
+import subprocess
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +19,12 @@ from rich.table import Table
 from ..control.ppo import PPOConfig
 from ..control.train import Metrics, train
 from ..deploy.export import add_evaluation
+from ..deploy.log_format import POLICY_FILE
 from ..models.errors import UsageError
 from ..sim.randomisation import TRAINING, describe
 from ..sim.walk import WalkEnv
 from .evaluate import measure
-from .export import commit, export_run
+from .export import export_run
 from .tables import evaluation_table
 
 DEFAULT_MINUTES = 4.0
@@ -57,7 +59,7 @@ def run(arguments: Arguments) -> int:
     """Train, export, evaluate."""
     console = Console()
     if arguments.resume and arguments.run is None:
-        raise UsageError("--resume: found no --run, allowed is the folder of a run")
+        raise UsageError("--resume: found no --run, give the folder of a run")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = arguments.run or Path("runs") / f"{arguments.task}-{stamp}"
     minutes = arguments.minutes
@@ -69,7 +71,7 @@ def run(arguments: Arguments) -> int:
         "task": arguments.task,
         "robot": arguments.robot,
         "randomisation": describe(TRAINING),
-        "commit": commit(),
+        "commit": _commit(),
     }
     console.print(f"Training in [bold]{folder}[/bold]: tensorboard --logdir {folder}")
     watch = _Watch(console)
@@ -87,7 +89,7 @@ def run(arguments: Arguments) -> int:
         )
     if trained.resumed_exactly is False:
         console.print("The environments do not expose their state: their episodes restarted.")
-    policy = folder / "policy.onnx"
+    policy = folder / POLICY_FILE
     export_run(folder, policy)
     result = {
         "run": str(folder),
@@ -125,6 +127,16 @@ def _require_possible(arguments: Arguments, folder: Path) -> None:
             raise UsageError(f"--{name.replace('_', '-')}: found {count}, allowed is 1 or more")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--run: found a file {folder}, allowed is a folder")
+
+
+def _commit() -> str:
+    """The repository's commit, with + where the tree differs from it; '' outside a repository."""
+    here = Path(__file__).parent
+    try:
+        words = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 class _Watch:

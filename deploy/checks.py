@@ -1,4 +1,4 @@
-"""What the sensors say about the robot: findings, each with a fault and the reaction it calls for.
+"""What sensors and policy say: findings, each with a fault and the reaction it calls for.
 
 A comparison with NaN is false, so every check asks whether a value is *within* its bound, and
 takes everything else as a finding.
@@ -13,31 +13,11 @@ from enum import IntEnum
 import numpy as np
 
 from ..hardware.interface import Sample
-from ..models.errors import NonFiniteError
-from ..models.limits import require_finite
+from ..models.errors import NonFiniteError, require_finite
 from ..models.robot import Robot
+from .verdict import Decision, Fault
 
 SAG_TIME = 0.5  # the supply may dip below its bound for so long: a step, not an empty battery [s]
-
-
-class Fault(IntEnum):
-    """Why a run ended, or why the robot holds."""
-
-    NONE = 0
-    TILT = 1  # fallen, or about to
-    STALE_SENSORS = 2  # a motor or the IMU is silent
-    DEAD_BUS = 3  # all motors are silent, or the port is gone
-    MISSED_DEADLINES = 4  # in a row
-    NON_FINITE = 5  # NaN or infinity from the sensors or from the policy
-    MOTOR_ALERT = 6  # a motor reports a hardware error
-    ENCODER_JUMP = 7  # a joint angle changed faster than any joint moves
-    IMU_FROZEN = 8  # the IMU answers, always the same
-    OVERHEATED = 9
-    UNDERVOLTAGE = 10
-    WATCHDOG_TRIPPED = 11  # a motor stopped by itself, having heard nothing
-    POLICY_STALLED = 12  # no decision where one was due
-    POSE_NOT_REACHED = 13  # stood up, and does not stand
-    START_REFUSED = 14  # the checks before the first torque failed
 
 
 class Reaction(IntEnum):
@@ -54,7 +34,7 @@ class Finding:
 
     fault: Fault
     reaction: Reaction
-    message: str  # one line: what was found, and what is allowed
+    message: str  # one line: what was found and, of a value, what is allowed
 
 
 def tilt(gravity: np.ndarray) -> float:
@@ -115,12 +95,26 @@ def preflight(robot: Robot, sample: Sample) -> list[str]:
             findings.append(_hot(joint.name, health.temperature[index], safety.max_temperature))
     for name, values in (("voltage", health.voltage), ("temperature", health.temperature)):
         if unknown := int(np.isnan(values).sum()):
-            findings.append(f"{name}: not known yet of {unknown} motors, allowed is of none")
+            findings.append(f"{name}: not known yet of {unknown} motors")
     if not sample.imu_age <= safety.hold_after:
         findings.append(_silent("imu", sample.imu_age, safety.hold_after))
     elif not tilt(sample.gravity) <= safety.tilt_limit:
         findings.append(_tilted(tilt(sample.gravity), safety.tilt_limit))
     return findings
+
+
+def unfit(decision: Decision | None, n: int) -> tuple[Fault, str]:
+    """Why a decision cannot be used: the fault, and what was found. Any NaN refuses it whole."""
+    if decision is None:
+        return Fault.POLICY_STALLED, "policy: no decision where one was due"
+    for array in (decision.action, decision.joint_target):
+        if array.shape != (n,):
+            return Fault.NON_FINITE, f"policy: found shape {array.shape}, allowed is ({n},)"
+    try:
+        require_finite(action=decision.action, joint_target=decision.joint_target)
+    except NonFiniteError as error:
+        return Fault.NON_FINITE, f"policy: {error}"
+    return Fault.NONE, ""
 
 
 class SensorWatch:
@@ -184,7 +178,7 @@ class SensorWatch:
         tripped = health.watchdog_tripped & ~self._tripped_before
         self._tripped_before &= health.watchdog_tripped
         if tripped.any():
-            text = f"{names[int(np.argmax(tripped))]}: stopped by its watchdog, allowed is never"
+            text = f"{names[int(np.argmax(tripped))]}: stopped by its own watchdog"
             findings.append(Finding(Fault.WATCHDOG_TRIPPED, Reaction.DAMP, text))
         return findings
 
@@ -248,12 +242,12 @@ class SensorWatch:
 
 def _silent(name: str, age: float, allowed: float) -> str:
     if age == math.inf:
-        return f"{name}: no reading yet, allowed is one at most {allowed:.2f} s old"
+        return f"{name}: no reading yet"
     return f"{name}: last reading {age:.2f} s ago, allowed is {allowed:.2f} s"
 
 
 def _alert(name: str, bits: int) -> str:
-    return f"{name}: hardware error (status 0x{bits:02x}), allowed is none: reboot it"
+    return f"{name}: hardware error (status 0x{bits:02x}): reboot it"
 
 
 def _low(name: str, voltage: float, allowed: float) -> str:

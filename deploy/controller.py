@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +20,7 @@ from ..models.errors import PolicyError
 from ..models.observation import input_widths
 from ..models.robot import Robot
 from .contract import KEY, Contract
+from .verdict import Decision
 
 BROKEN_FILE = (
     ort_errors.Fail,
@@ -32,15 +32,6 @@ BROKEN_FILE = (
     ort_errors.RuntimeException,
     UnicodeDecodeError,  # of names and metadata
 )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What the policy wants, untrusted, and what it was asked."""
-
-    inputs: Mapping[str, np.ndarray]  # float32, each of shape (width,)
-    action: np.ndarray  # raw, float32. Shape (n,)
-    target: np.ndarray  # joint target [rad], float64. Shape (n,)
 
 
 class Controller:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..models.errors import PolicyError
 from ..models.observation import describe, input_widths, observe
-from ..sim.walk import WalkEnv
+from ..models.task import DeployableTask
 from .contract import KEY, TOLERANCE, Contract, GoldenPair
 from .controller import open_session
 
@@ -32,11 +32,11 @@ GOLDEN_TICKS = (0, 7, 50, 120, 249)
 class DeployedPolicy(nn.Module):
     """Raw sensors in, action and joint target out; everything between is in the graph."""
 
-    def __init__(self, actor: nn.Module, task: WalkEnv) -> None:
+    def __init__(self, actor: nn.Module, task: DeployableTask) -> None:
         super().__init__()
         self.actor = actor
         self.terms = tuple(task.terms)
-        self.scale = float(task.contract["action_scale"])
+        self.scale = float(task.action_scale)
         self.register_buffer(
             "default_pose", torch.tensor(task.robot.default_pose, dtype=torch.float32)
         )
@@ -53,7 +53,7 @@ class DeployedPolicy(nn.Module):
 
 def export_policy(
     actor: nn.Module,
-    task: WalkEnv,
+    task: DeployableTask,
     path: Path,
     training: Mapping[str, Any],
     evaluation: Mapping[str, Any],
@@ -67,12 +67,12 @@ def export_policy(
     module = DeployedPolicy(actor, task).eval()
     model = _to_onnx(module)
     golden = _compare(module, model, task, seed)
-    robot, agreed = task.robot, task.contract
+    robot = task.robot
     contract = Contract(
         robot=robot.name,
         joints=list(robot.joint_names),
         control_period=robot.control_period,
-        clock_period=agreed["clock_period"],
+        clock_period=task.clock_period,
         default_pose=robot.default_pose.tolist(),
         lower=robot.lower.tolist(),
         upper=robot.upper.tolist(),
@@ -80,8 +80,8 @@ def export_policy(
         rate_limit=robot.rate_limit.tolist(),
         kp=robot.kp.tolist(),
         kd=robot.kd.tolist(),
-        action_scale=agreed["action_scale"],
-        command_range=list(agreed["command_range"]),
+        action_scale=task.action_scale,
+        command_range=list(task.command_range),
         terms=describe(task.terms),
         training=training,
         evaluation=evaluation,
@@ -133,7 +133,9 @@ def _to_onnx(module: DeployedPolicy) -> bytes:
     return program.model_proto.SerializeToString()
 
 
-def _compare(module: DeployedPolicy, model: bytes, task: WalkEnv, seed: int) -> list[GoldenPair]:
+def _compare(
+    module: DeployedPolicy, model: bytes, task: DeployableTask, seed: int
+) -> list[GoldenPair]:
     """Drive `task` with ONNX Runtime, compare with torch at every tick, keep some pairs."""
     session = open_session(model)
     task.reset(seed=seed)

@@ -31,8 +31,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..models.errors import UsageError
-from .log_format import FORMAT, RESERVED, Level, LogError, tick_dtype
+from ..models.errors import LogError, UsageError
+from .log_format import FORMAT, RESERVED, Level, tick_dtype
 from .log_process import END, EVENT, EVENT_HEAD, FRAME, START, TICK, Start
 from .log_reader import Event, RunLog, read_log, repair_log
 
@@ -82,9 +82,9 @@ class LogWriter:
         Args:
             path: file to create; its folder exists and it does not.
             joint_names: in the order of the records' columns, n of them.
-            attachments: what replay needs, by file name: robot.toml, policy.onnx.
-            metadata: tables of strings by name: the robot, the run's configuration, its initial
-                state.
+            attachments: what replay needs, by file name: `ROBOT_FILE`, `POLICY_FILE`.
+            metadata: tables of strings by name: the robot, the run's options, its initial
+                configuration.
             clock: the loop's clock [s], on which the records' times are.
 
         Raises:

@@ -25,16 +25,11 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-from ..models.errors import SurefootError
-
 FORMAT = "1"  # of the log; a reader refuses any other
 TICK_TOPIC, JOINTS_TOPIC, LOG_TOPIC = "/tick", "/joint_states", "/log"
 TICK_MESSAGE = "surefoot.Tick"
 RESERVED = ("log", "versions", "sha256", "end")  # names of metadata that the log itself writes
-
-
-class LogError(SurefootError, ValueError):
-    """A log that cannot be written, or a file that cannot be read as one."""
+ROBOT_FILE, POLICY_FILE = "robot.toml", "policy.onnx"  # names of what is attached for a replay
 
 
 class Level(IntEnum):
@@ -70,7 +65,7 @@ FIELDS = (
     Field("deadline", "<f8", 1, "s", "when the tick was due, on the loop's clock"),
     Field("start", "<f8", 1, "s", "when it began"),
     Field("read", "<f8", 1, "s", "when the sensors were read"),
-    Field("inferred", "<f8", 1, "s", "when the policy had answered"),
+    Field("inferred", "<f8", 1, "s", "when the policy had answered; `read` where it was not asked"),
     Field("written", "<f8", 1, "s", "when the command was written"),
     Field("missed", "<u4", 1, "", "deadlines missed so far"),
     Field("joint_pos", "<f4", "n", "rad", "measured joint angle"),
@@ -86,10 +81,10 @@ FIELDS = (
     Field("clock", "<f4", 1, "s", "the policy's clock"),
     Field("previous_action", "<f4", "n", "", "action before, as the policy was given it"),
     Field("action", "<f4", "n", "", "action of the policy"),
-    Field("policy_target", "<f4", "n", "rad", "joint target before the limits"),
-    Field("target", "<f4", "n", "rad", "joint target after the limits, as commanded"),
+    Field("joint_target", "<f4", "n", "rad", "joint target of the policy, before the limits"),
+    Field("limited_target", "<f4", "n", "rad", "joint target after the limits, as commanded"),
     Field("torque_cap", "<f4", "n", "N·m", "torque cap commanded"),
-    Field("reasons", "u1", "n", "", "why the target was limited: 1 rate, 2 torque, 4 position"),
+    Field("reasons", "u1", "n", "", "which limits acted: 1 rate, 2 torque, 4 position"),
     Field("voltage", "<f4", "n", "V", "supply voltage at the motor, of the slow read"),
     Field("temperature", "<f4", "n", "°C", "temperature of the motor, of the slow read"),
     Field("error_bits", "u1", "n", "", "hardware error status of the motor, of the slow read"),

@@ -22,7 +22,7 @@ from mcap.records import Attachment, Channel, Footer, McapRecord, Message, Metad
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
 
-from ..models.errors import UsageError
+from ..models.errors import LogError, UsageError
 from .log_format import (
     FORMAT,
     JOINTS_TOPIC,
@@ -30,7 +30,6 @@ from .log_format import (
     TICK_MESSAGE,
     TICK_TOPIC,
     Level,
-    LogError,
     decode_ticks,
     is_tick,
     same_fields,

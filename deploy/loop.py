@@ -23,9 +23,10 @@ from ..models.errors import DeviceError, UsageError
 from ..models.robot import Robot
 from .checks import non_finite
 from .log_format import Level, tick_dtype
-from .record import RunSummary, Tally, Times, fill
+from .record import Times, fill
 from .safety import SafetyMonitor
 from .schedule import Schedule
+from .summary import RunSummary, Tally, summarise
 from .verdict import Decision, State, Verdict
 
 FAREWELLS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
@@ -61,7 +62,7 @@ class SensorSource(Protocol):
     def read(self) -> Sample: ...
 
 
-class Controller(Protocol):
+class Policy(Protocol):
     """A policy that runs."""
 
     def reset(self) -> None: ...
@@ -105,7 +106,7 @@ class StopRequest:
 def run(
     robot: Robot,
     source: SensorSource,
-    controller: Controller,
+    policy: Policy,
     monitor: SafetyMonitor,
     schedule: Schedule,
     duration: float = math.inf,
@@ -119,6 +120,20 @@ def run(
     For after the preflight checks and an operator's yes: the first tick may move the robot. Returns
     when torque is off. Should anything here raise, the robot is damped and switched off first.
 
+    Args:
+        robot: gives the control period and the joints.
+        source: is read once a tick.
+        policy: is reset at the first tick of RUN, and asked in every tick of it.
+        monitor: in the state OFF or STAND; checks, limits and writes.
+        schedule: the command to the policy, by the time since RUN began.
+        duration: of RUN, skipped ticks counted [s].
+        clock: the source's own; by default CLOCK_MONOTONIC.
+        stop: asks the robot to lie down, asked twice to yield at once; a dry run ends.
+        log: takes a record each tick (it is used again: copy what is to stay), and an event for
+            each change of state, message of the monitor and note from the wire.
+        on_tick: called after each tick with its number, the time in RUN [s] and the verdict. Its
+            time is the tick's, too.
+
     Raises:
         UsageError: the monitor is in no state to start.
         DeviceError: the port was gone before the first sample, or in a dry run.
@@ -127,7 +142,7 @@ def run(
         monitor.start()
     if not monitor.dry_run and monitor.state is not State.STAND:
         raise UsageError(f"run: found state {monitor.state.name}, allowed is OFF or STAND")
-    loop = _Loop(robot, source, controller, monitor, schedule, clock or RealClock(), log, on_tick)
+    loop = _Loop(robot, source, policy, monitor, schedule, clock or RealClock(), log, on_tick)
     try:
         return loop.run(duration, stop or StopRequest())
     except BaseException as error:
@@ -141,18 +156,18 @@ class _Loop:
         self,
         robot: Robot,
         source: SensorSource,
-        controller: Controller,
+        policy: Policy,
         monitor: SafetyMonitor,
         schedule: Schedule,
         clock: Clock,
         log: Log | None,
         on_tick: Progress | None,
     ) -> None:
-        self._period = robot.control_period
-        self._source, self._controller, self._monitor = source, controller, monitor
+        self._robot, self._period = robot, robot.control_period
+        self._source, self._policy, self._monitor = source, policy, monitor
         self._schedule, self._clock, self._log, self._on_tick = schedule, clock, log, on_tick
         self._record = np.zeros((), tick_dtype(len(robot.joints)))
-        self._tally = Tally(self._period)
+        self._tally = Tally(len(robot.joints))
         self._sample: Sample | None = None
         self._state = State.OFF  # of the tick before
         self._origin = clock.now()  # when tick 0 begins [s]
@@ -172,8 +187,9 @@ class _Loop:
                 break
             self._one_tick()
             farewells += self._monitor.ended and not self._monitor.dry_run
-        fault, cause = self._monitor.fault, self._monitor.cause
-        return self._tally.summary(self._missed, self._run_ticks, fault, cause)
+        figures = summarise(self._tally.ticks, self._robot.joint_names)
+        run_time = self._run_ticks * self._period
+        return RunSummary(self._monitor.fault, self._monitor.cause, run_time, figures)
 
     def wind_down(self) -> None:
         """To torque off without sensors or policy, by what the monitor does alone."""
@@ -195,25 +211,24 @@ class _Loop:
 
     def _one_tick(self) -> None:
         slots = self._await_tick()
+        starting = self._sample is None and self._monitor.state is State.STAND
         start = self._clock.now()
         sample = self._read()
         read = self._clock.now()
         command, decision = self._decide(sample, slots)
-        inferred = self._clock.now()
-        starting = self._monitor.state is State.STAND and self._tally.ticks == 0
+        inferred = self._clock.now() if decision else read
         verdict = self._monitor.tick(sample, decision, inferred, self._missed_in_a_row)
         written = self._clock.now()
         times = Times(self._origin + self._tick * self._period, start, read, inferred, written)
-        self._tally.add(times, verdict, slots)
+        fill(self._record, self._tick, times, self._missed, sample, command, decision, verdict)
+        self._tally.add(self._record)
         self._tell(verdict)
         if self._log:
-            fill(self._record, self._tick, times, self._missed, sample, command, decision, verdict)
             self._log.record(self._record)
         if self._on_tick:
             self._on_tick(self._tick, self._run_ticks * self._period, verdict)
         if starting:  # enabling torque talks with every motor and takes what it takes
             self._origin = self._clock.now() - self._tick * self._period
-            self._tally.restart()
         self._judge_deadline(slots)
 
     def _await_tick(self) -> int:
@@ -261,14 +276,14 @@ class _Loop:
             return NO_COMMAND, None
         if self._run_from is None:
             self._run_from = self._tick
-            self._controller.reset()
+            self._policy.reset()
             slots = 1
         self._run_ticks += slots
         ticks = self._tick - self._run_from
         command = self._schedule.at(ticks * self._period)
         if non_finite(sample):  # it would stay in the policy's memory
             return command, None
-        return command, self._controller.act(sample, command, ticks)
+        return command, self._policy.act(sample, command, ticks)
 
     def _tell(self, verdict: Verdict) -> None:
         """Events of this tick to the log."""

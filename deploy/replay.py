@@ -11,13 +11,14 @@ import onnxruntime
 
 from ..hardware.interface import Command, Mode
 from ..models.errors import UsageError
-from ..models.robot import Robot, parse_robot
+from ..models.robot import Robot
+from ..models.robot_file import parse_robot
 from ..sim.simulated_robot import SimulatedRobot
 from .controller import Controller
 from .log import processor
+from .log_format import POLICY_FILE, ROBOT_FILE
 from .log_reader import RunLog
 
-ROBOT_FILE, POLICY_FILE = "robot.toml", "policy.onnx"
 OTHER_MACHINE_TOLERANCE = 1e-4  # of actions and targets, on another build or processor
 
 
@@ -100,7 +101,7 @@ def replay_policy(log: RunLog, robot: Robot) -> PolicyReplay:
         state = outputs.get("next_state", state)
         pairs = (
             (outputs["action"], tick["action"]),
-            (outputs["joint_target"], tick["policy_target"]),
+            (outputs["joint_target"], tick["joint_target"]),
         )
         identical += all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
         largest = max(largest, *(_difference(ours, theirs) for ours, theirs in pairs))
@@ -159,7 +160,7 @@ def _command(tick: np.void) -> Command:
     if mode is Mode.OFF:
         return Command(mode)
     cap = tick["torque_cap"].astype(np.float64)
-    target = tick["target"].astype(np.float64) if mode is Mode.TRACK else None
+    target = tick["limited_target"].astype(np.float64) if mode is Mode.TRACK else None
     return Command(mode, target, cap)
 
 

@@ -5,7 +5,7 @@ one command. A run's life is
 
     OFF -> STAND -> RUN -> LIE -> DAMP -> OFF          started, and stopped
             any of them -> DAMP -> FAULT               a fault: yield, then torque off
-            any of them -> LIE -> DAMP -> FAULT        too hot or too little voltage: gently
+            STAND, RUN -> LIE -> DAMP -> FAULT         too hot, too little voltage, not up: gently
 
 and HOLD lies over STAND, RUN or LIE while something is wrong that may pass: the last target stays.
 FAULT is latched: it commands OFF until a person has seen to the robot and makes a new monitor.
@@ -25,8 +25,8 @@ from ..hardware.interface import Command, Mode, RobotInterface, Sample
 from ..models.errors import DeviceError, UsageError
 from ..models.limits import Limits, limit_target
 from ..models.robot import Robot
-from .checks import Fault, Finding, Reaction, SensorWatch, preflight
-from .verdict import Decision, State, Verdict, unfit
+from .checks import Finding, Reaction, SensorWatch, preflight, unfit
+from .verdict import Decision, Fault, State, Verdict
 
 SOFTEST = 0.3  # torque cap at the lying end of standing up and lying down, of the torque limit
 
@@ -36,10 +36,17 @@ class SafetyMonitor:
 
     Until the first powered command nothing is written: a robot that is found standing under torque
     is not dropped. In a dry run nothing is written at all; the state stays OFF, and a verdict's
-    target is what the limiter would have let through.
+    `limited_target` is what the limiter would have let through.
     """
 
     def __init__(self, robot: Robot, interface: RobotInterface, dry_run: bool = False) -> None:
+        """A monitor in the state OFF. It serves for as many runs as end without a fault.
+
+        Args:
+            robot: whose limits and bounds it enforces.
+            interface: the robot to write to; nobody else may. It is never read here.
+            dry_run: judge and limit, and write nothing.
+        """
         self.dry_run = dry_run
         self.fault = Fault.NONE  # latched
         self.cause = ""  # the message of the fault
@@ -84,7 +91,7 @@ class SafetyMonitor:
             UsageError: the state is not OFF, or this is a dry run.
         """
         if self.dry_run:
-            raise UsageError("a dry run never starts the robot: found a start, allowed is none")
+            raise UsageError("a dry run never starts the robot")
         if self._phase is not State.OFF:
             why = f" ({self.cause})" if self.cause else ""
             raise UsageError(f"start: found state {self.state.name}{why}, allowed is OFF")
@@ -265,7 +272,7 @@ class SafetyMonitor:
         """Joint target [rad] and torque cap [N·m] before the limiter. Shapes (n,)."""
         torque = self._limits.torque
         if self._phase is State.RUN:
-            return (self._target if decision is None else decision.target), torque
+            return (self._target if decision is None else decision.joint_target), torque
         assert self._from is not None
         done = min(self._elapsed / self._robot.safety.stand_time, 1.0)
         standing = self._phase is State.STAND
@@ -297,7 +304,7 @@ class SafetyMonitor:
             return self._verdict(Mode.OFF, self._nowhere(), None, none)
         if not np.isfinite(self._target).all():
             self._target = sample.joint_pos.copy()
-        wanted = decision.target if decision else self._target
+        wanted = decision.joint_target if decision else self._target
         self._target, reasons = limit_target(
             self._limits, wanted, self._target, sample.joint_pos, sample.joint_vel
         )

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ..models.errors import NonFiniteError, UsageError
-from ..models.limits import require_finite
+from ..models.errors import NonFiniteError, UsageError, require_finite
+
+COLUMNS = ("time", "vx", "vy", "yaw_rate")  # of a file [s, m/s, m/s, rad/s]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A command for each time since RUN began: kept until the next one, or a line between the two.
+    """A command for each time since RUN began, kept until the next one.
 
-    Before the first time the first command holds, after the last the last.
+    Before the first time the first command holds.
     """
 
     times: np.ndarray  # rising [s]. Shape (m,)
     commands: np.ndarray  # forward, left [m/s], turn [rad/s]. Shape (m, 3)
-    linear: bool = False
 
     @classmethod
-    def of(cls, points: Sequence[tuple[float, Sequence[float]]], linear: bool = False) -> Schedule:
+    def of(cls, points: Sequence[tuple[float, Sequence[float]]]) -> Schedule:
         """A schedule of (time [s], command) points.
 
         Raises:
@@ -31,7 +33,7 @@ class Schedule:
                 infinite, or the times do not rise.
         """
         if not points:
-            raise UsageError("schedule: found no command, allowed is one or more")
+            raise UsageError("schedule: found no command")
         for time, command in points:
             if len(command) != 3:
                 raise UsageError(
@@ -50,7 +52,7 @@ class Schedule:
             raise UsageError(
                 f"schedule: found {second} s after {first} s, allowed are rising times"
             )
-        return cls(times, commands, linear)
+        return cls(times, commands)
 
     @classmethod
     def constant(cls, command: Sequence[float]) -> Schedule:
@@ -59,7 +61,33 @@ class Schedule:
 
     def at(self, time: float) -> np.ndarray:
         """The command at `time` since RUN began [s]. Shape (3,)."""
-        if self.linear:
-            return np.array([np.interp(time, self.times, column) for column in self.commands.T])
         index = int(np.searchsorted(self.times, time, side="right")) - 1
         return self.commands[max(index, 0)].copy()
+
+
+def read_schedule(path: Path) -> Schedule:
+    """A schedule from a CSV file with the columns `COLUMNS`, in this order.
+
+    Raises:
+        UsageError: there is no such file, it is no such table, or no schedule.
+    """
+    if not path.is_file():
+        raise UsageError(f"schedule: there is no file '{path}'")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a text file, allowed is a CSV file") from None
+    header, *rows = [row for row in csv.reader(lines) if row] or [[]]
+    if tuple(name.strip() for name in header) != COLUMNS:
+        raise UsageError(
+            f"{path}: found the columns {','.join(header)}, allowed is {','.join(COLUMNS)}"
+        )
+    points = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            time, *command = (float(value) for value in row)
+        except ValueError:
+            found = ",".join(row)
+            raise UsageError(f"{path}, line {line}: found {found}, allowed: 4 numbers") from None
+        points.append((time, command))
+    return Schedule.of(points)

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
 
 import numpy as np
 
 from ..hardware.interface import Mode
-from ..models.errors import NonFiniteError
-from ..models.limits import require_finite
-from .checks import Fault
 
 
 class State(IntEnum):
@@ -27,23 +23,33 @@ class State(IntEnum):
     FAULT = 6  # no torque; latched
 
 
-class Decision(Protocol):
-    """What a policy wants."""
+class Fault(IntEnum):
+    """Why a run ended, or why the robot holds."""
 
-    @property
-    def inputs(self) -> Mapping[str, np.ndarray]:
-        """What it saw, by name."""
-        ...
+    NONE = 0
+    TILT = 1  # fallen, or about to
+    STALE_SENSORS = 2  # a motor or the IMU is silent
+    DEAD_BUS = 3  # all motors are silent, or the port is gone
+    MISSED_DEADLINES = 4  # in a row
+    NON_FINITE = 5  # NaN or infinity from the sensors or from the policy
+    MOTOR_ALERT = 6  # a motor reports a hardware error
+    ENCODER_JUMP = 7  # a joint angle changed faster than any joint moves
+    IMU_FROZEN = 8  # the IMU answers, always the same
+    OVERHEATED = 9
+    UNDERVOLTAGE = 10
+    WATCHDOG_TRIPPED = 11  # a motor stopped by itself, having heard nothing
+    POLICY_STALLED = 12  # no decision where one was due
+    POSE_NOT_REACHED = 13  # stood up, and does not stand
+    START_REFUSED = 14  # the checks before the first torque failed
 
-    @property
-    def action(self) -> np.ndarray:
-        """Raw action. Shape (n,)."""
-        ...
 
-    @property
-    def target(self) -> np.ndarray:
-        """Wanted joint target [rad]. Shape (n,)."""
-        ...
+@dataclass(frozen=True)
+class Decision:
+    """What the policy wants, untrusted, and what it was asked."""
+
+    inputs: Mapping[str, np.ndarray]  # float32, each of shape (width,)
+    action: np.ndarray  # raw, float32. Shape (n,)
+    joint_target: np.ndarray  # as the policy wants it [rad], float64. Shape (n,)
 
 
 @dataclass(frozen=True)
@@ -52,24 +58,8 @@ class Verdict:
 
     state: State
     mode: Mode  # commanded
-    target: np.ndarray  # joint target, as limited; NaN where none is held [rad]. Shape (n,)
+    limited_target: np.ndarray  # joint target after the limits; NaN where none is held [rad]. (n,)
     torque_cap: np.ndarray  # commanded [N·m]. Shape (n,)
-    reasons: (
-        np.ndarray
-    )  # `limits.Reason` bits, why target is not what was wanted, uint8. Shape (n,)
+    reasons: np.ndarray  # `limits.Reason` bits, which limits acted on the target, uint8. Shape (n,)
     fault: Fault  # latched, or the cause of HOLD
     message: str  # what is new, one line; '' if nothing is
-
-
-def unfit(decision: Decision | None, n: int) -> tuple[Fault, str]:
-    """Why a decision cannot be used: the fault, and what was found. Any NaN refuses it whole."""
-    if decision is None:
-        return Fault.POLICY_STALLED, "policy: found no decision, allowed is one each tick"
-    for array in (decision.action, decision.target):
-        if array.shape != (n,):
-            return Fault.NON_FINITE, f"policy: found shape {array.shape}, allowed is ({n},)"
-    try:
-        require_finite(action=decision.action, target=decision.target)
-    except NonFiniteError as error:
-        return Fault.NON_FINITE, f"policy: {error}"
-    return Fault.NONE, ""

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..models.errors import UsageError, require_finite
+
 
 class Mode(IntEnum):
     """What the motors are asked for."""
@@ -24,11 +26,36 @@ class Mode(IntEnum):
 
 @dataclass(frozen=True)
 class Command:
-    """One command to all motors. There is no other way to move a robot."""
+    """One command to all motors. There is no other way to move a robot.
+
+    It keeps read-only copies of its arrays, so a command that exists is one that may be sent.
+
+    Raises:
+        NonFiniteError: some target or cap is NaN or infinite.
+        UsageError: TRACK without a target.
+    """
 
     mode: Mode
     target: np.ndarray | None = None  # joint target, TRACK only [rad]. Shape (n,)
     torque_cap: np.ndarray | None = None  # TRACK, HOLD and DAMP [N·m]. Shape (n,)
+
+    def __post_init__(self) -> None:
+        if self.mode == Mode.TRACK and self.target is None:
+            raise UsageError("target: TRACK needs one, give a joint target")
+        for name in ("target", "torque_cap"):
+            if (given := getattr(self, name)) is not None:
+                array = np.array(given, dtype=np.float64)
+                require_finite(**{name: array})
+                array.flags.writeable = False
+                object.__setattr__(self, name, array)
+
+
+def require_shape(command: Command, n: int) -> None:
+    """Raise `UsageError` unless a command's arrays have shape (n,): every `write` begins so."""
+    for name in ("target", "torque_cap"):
+        array = getattr(command, name)
+        if array is not None and array.shape != (n,):
+            raise UsageError(f"{name}: found shape {array.shape}, allowed is ({n},)")
 
 
 @dataclass(frozen=True)
@@ -81,7 +108,10 @@ class RobotInterface(Protocol):
     def write(self, command: Command) -> None:
         """Send one command to all motors; the first one that is not OFF enables torque.
 
+        What is not finite, and TRACK without a target, no `Command` can hold.
+
         Raises:
+            UsageError: an array has another shape than (n,); nothing is sent then.
             DeviceError: the port is gone, or a motor refused to be enabled.
         """
         ...

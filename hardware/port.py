@@ -114,7 +114,7 @@ class SerialPort:
         self._serial.close()
 
     def _gone(self, reason: object) -> DeviceError:
-        return DeviceError(f"port {self.name}: found it gone ({reason}), allowed is one that stays")
+        return DeviceError(f"port {self.name}: the device is gone (unplugged?): {reason}")
 
 
 def available_ports() -> list[str]:
@@ -126,9 +126,9 @@ def _why_not(path: str, baud_rate: int, error: OSError | ValueError) -> str:
     code = getattr(error, "errno", None)
     if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
         present = ", ".join(available_ports()) or "none"
-        return f"port {path}: found no such device, allowed is one of the ports present: {present}"
+        return f"port {path}: there is no such device; ports present: {present}"
     if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
-        return f"port {path}: found it in use by another process, allowed is a free port"
+        return f"port {path}: in use by another process, end it first"
     if code in (errno.EACCES, errno.EPERM):
-        return f"port {path}: found no permission, allowed is a port that you may read and write"
-    return f"port {path}: found no serial port at {baud_rate} baud there: {error}"
+        return f"port {path}: no permission to open it, join the group that owns it (often dialout)"
+    return f"port {path}: cannot be opened as a serial port at {baud_rate} baud: {error}"

@@ -15,14 +15,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..models.errors import DeviceError, UsageError
-from ..models.limits import require_finite
+from ..models.errors import DeviceError, RobotFileError, UsageError
 from ..models.robot import Robot
-from .imu_stream import ImuStream
-from .interface import Command, Health, Mode, Sample
-from .motor_bus import MotorBus
-from .motor_group import MotorGroup
+from .dynamixel.bus import MotorBus
+from .dynamixel.motors import MotorGroup
+from .interface import Command, Health, Mode, Sample, require_shape
 from .port import Clock, SerialPort, Transport, drop_input
+from .witmotion.stream import ImuStream
 
 GAIN_REPEATS = 3  # gains of a new mode are sent with so many commands: one may get lost
 
@@ -39,25 +38,22 @@ class SerialRobot:
         """Find the motors and the IMU, and check them against the description.
 
         Raises:
+            RobotFileError: a bus speaks what no driver here speaks.
             DeviceError: one is silent, or not as robot.toml says.
         """
         self.description = description
         self._clock = clock
         self._transports = dict(transports)
         names = dict.fromkeys(joint.motor.bus for joint in description.joints)
-        buses = [MotorBus(name, transports[name], clock) for name in names]
-        self._groups = [MotorGroup(description, bus) for bus in buses]
-        self._imu = ImuStream(description.imu, transports[description.imu.bus], clock)
+        self._groups = [_open_motors(description, name, transports[name], clock) for name in names]
+        self._imu = _open_imu(description, transports[description.imu.bus], clock)
         drop_input(transports[description.imu.bus])  # as old as the opening of the motors is long
         self._imu.wait()
-        n = len(description.joints)
         self._mode = Mode.OFF
-        self._target = np.zeros(n)
-        self._torque_cap = description.torque_limit.copy()
+        self._target = np.zeros(len(description.joints))
         self._gains_due = 0
         self._tick = 0
         self._busy = 0.0
-        self._health = Health.unknown(n)
         self._take_bus_time()
         for group in self._groups:
             group.read(self._next_tick())
@@ -113,11 +109,12 @@ class SerialRobot:
         holds where the robot has sunk to, and as the first command where it lies.
 
         Raises:
-            NonFiniteError: some target or cap is NaN or infinite; nothing is sent then.
-            UsageError: an array has another shape than (n,), or TRACK has no target.
+            UsageError: an array has another shape than (n,); nothing is sent then.
             DeviceError: the port is gone, or a motor refused to be enabled.
         """
-        target, torque_cap = self._checked(command)
+        require_shape(command, len(self.description.joints))
+        cap = command.torque_cap
+        torque_cap = self.description.torque_limit if cap is None else cap
         if command.mode == Mode.OFF:
             self._off()
             return
@@ -127,9 +124,9 @@ class SerialRobot:
             self._gains_due = GAIN_REPEATS
             if command.mode == Mode.HOLD:
                 self._hold_here()
-        if command.mode == Mode.TRACK and target is not None:
-            self._target = target.copy()
-        self._mode, self._torque_cap = command.mode, torque_cap
+        if command.mode == Mode.TRACK and command.target is not None:
+            self._target = command.target.copy()
+        self._mode = command.mode
         for group in self._groups:
             # Softer gains go before the goal and stiffer ones after it: no pull to an old goal.
             if self._gains_due and command.mode == Mode.DAMP:
@@ -144,27 +141,12 @@ class SerialRobot:
         for transport in self._transports.values():
             transport.close()
 
-    def _checked(self, command: Command) -> tuple[np.ndarray | None, np.ndarray]:
-        """Target and torque cap of a command, refused unless finite and of the right shape."""
-        n = len(self.description.joints)
-        target = command.target if command.mode == Mode.TRACK else None
-        if command.mode == Mode.TRACK and target is None:
-            raise UsageError("target: found none, allowed is one for TRACK")
-        cap = self.description.torque_limit if command.torque_cap is None else command.torque_cap
-        for name, array in (("target", target), ("torque_cap", cap)):
-            if array is None:
-                continue
-            if np.shape(array) != (n,):
-                raise UsageError(f"{name}: found shape {np.shape(array)}, allowed is ({n},)")
-            require_finite(**{name: np.asarray(array)})
-        return target, cap
-
     def _enable(self, mode: Mode, torque_cap: np.ndarray) -> None:
         for group in self._groups:
             if on := group.torque_on():
                 raise DeviceError(
-                    f"bus '{group.bus.name}': found torque on (ID {', '.join(map(str, on))}), "
-                    "allowed is a robot with torque off: support it and switch it off first"
+                    f"bus '{group.bus.name}': torque is on already (ID "
+                    f"{', '.join(map(str, on))}): support the robot and switch it off first"
                 )
         try:
             for group in self._groups:
@@ -194,6 +176,23 @@ class SerialRobot:
         return self._busy - before
 
 
+def _open_motors(description: Robot, bus: str, transport: Transport, clock: Clock) -> MotorGroup:
+    """The driver of the motors on a bus, by its protocol."""
+    protocol = description.buses[bus].protocol
+    if protocol == "dynamixel":
+        return MotorGroup(description, MotorBus(bus, transport, clock))
+    raise RobotFileError(f"bus.{bus}.protocol: found {protocol}, allowed for motors is dynamixel")
+
+
+def _open_imu(description: Robot, transport: Transport, clock: Clock) -> ImuStream:
+    """The driver of the IMU, by its bus's protocol."""
+    bus = description.imu.bus
+    protocol = description.buses[bus].protocol
+    if protocol == "witmotion":
+        return ImuStream(description.imu, transport, clock)
+    raise RobotFileError(f"bus.{bus}.protocol: found {protocol}, allowed for an IMU is witmotion")
+
+
 def open_robot(
     description: Robot,
     ports: Mapping[str, str] | None = None,
@@ -207,6 +206,7 @@ def open_robot(
         clock: [s], monotonic, the loop's.
 
     Raises:
+        RobotFileError: a bus speaks what no driver here speaks.
         DeviceError: a port, motor or IMU is missing, busy or not as robot.toml says.
         UsageError: `ports` names a bus that the robot does not have.
     """

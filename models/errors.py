@@ -1,5 +1,12 @@
 """Errors that a user can act on: each is one line that says what was found and what is allowed."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
 
 class SurefootError(Exception):
     """Base of every error raised on purpose; the command prints it without traceback."""
@@ -22,4 +29,24 @@ class DeviceError(SurefootError, OSError):
 
 
 class UsageError(SurefootError, ValueError):
-    """An argument of the command line that cannot be used as given."""
+    """An argument that cannot be used as given."""
+
+
+class LogError(SurefootError, ValueError):
+    """A log that cannot be started, or cannot be read."""
+
+
+class RenderError(SurefootError, RuntimeError):
+    """This machine has no way to render."""
+
+
+def require_finite(**arrays: np.ndarray) -> None:
+    """Raise `NonFiniteError` naming the first array, of any shape, that holds a NaN or infinity."""
+    import numpy as np  # here, so that `surefoot --help` need not wait for it
+
+    for name, array in arrays.items():
+        finite = np.isfinite(array)
+        if not finite.all():
+            bad = np.argwhere(~np.atleast_1d(finite))[0]
+            found = np.atleast_1d(array)[tuple(bad)]
+            raise NonFiniteError(f"{name}{bad.tolist()}: found {found}, allowed is a finite number")

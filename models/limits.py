@@ -15,7 +15,7 @@ from enum import IntFlag
 
 import numpy as np
 
-from .errors import NonFiniteError
+from .errors import require_finite
 from .robot import Robot
 
 
@@ -85,13 +85,3 @@ def limit_target(
         + np.where(limited != after_torque, Reason.POSITION, 0)
     )
     return limited, reasons.astype(np.uint8)
-
-
-def require_finite(**arrays: np.ndarray) -> None:
-    """Raise `NonFiniteError` naming the first array that holds a NaN or an infinity."""
-    for name, array in arrays.items():
-        finite = np.isfinite(array)
-        if not finite.all():
-            bad = np.argwhere(~np.atleast_1d(finite))[0]
-            found = np.atleast_1d(array)[tuple(bad)]
-            raise NonFiniteError(f"{name}{bad.tolist()}: found {found}, allowed is a finite number")

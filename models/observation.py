@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from math import pi
 from typing import Any
 
-from .robot import Robot
-
 Array = Any  # a numpy array or a torch tensor
 Namespace = Any  # the module `numpy` or the module `torch`
 
@@ -62,19 +60,6 @@ def input_widths(joints: int) -> dict[str, int]:
         "previous_action": joints,
         "clock": 1,
     }
-
-
-def walking_terms(robot: Robot, gait_period: float) -> tuple[Term, ...]:
-    """The observation of a walking robot: all of it measurable on board."""
-    return (
-        Deviation("gyro"),
-        Deviation("gravity"),
-        Deviation("joint_pos", tuple(robot.default_pose.tolist())),
-        Deviation("joint_vel"),
-        Deviation("previous_action"),
-        Deviation("command"),
-        Phase("clock", gait_period),
-    )
 
 
 def observe(terms: Sequence[Term], inputs: Mapping[str, Array], xp: Namespace) -> Array:

@@ -1,26 +1,21 @@
-"""The robot's description: robot.toml as frozen dataclasses, read by simulation and hardware alike.
+"""What a robot is: robot.toml as frozen dataclasses, read by simulation and hardware alike.
 
-SI units and radians throughout. A bad file is refused with the key, the value found and what is
-allowed. The MJCF beside robot.toml holds the body only; everything else comes from here.
+SI units and radians throughout. The MJCF beside robot.toml holds the body only; everything else
+comes from here. `robot_file.py` reads and checks the file.
 """
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
-from .errors import RobotFileError
-
-MODELS = Path(__file__).parent
-FORMAT = 1
-PROTOCOLS = ("dynamixel", "witmotion")
+MOTOR_PROTOCOLS = ("dynamixel",)
+IMU_PROTOCOLS = ("witmotion",)
+PROTOCOLS = MOTOR_PROTOCOLS + IMU_PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,6 @@ class Joint:
     lower: float  # soft limit [rad]
     upper: float  # soft limit [rad]
     torque_limit: float  # [N·m]
-    velocity_limit: float  # [rad/s]
     rate_limit: float  # of the joint target [rad/s]
     kp: float  # stiffness [N·m/rad]
     kd: float  # damping [N·m·s/rad]
@@ -125,6 +119,7 @@ class Robot:
     imu: Imu
     joints: tuple[Joint, ...]
     safety: Safety
+    toml: str = field(repr=False, compare=False)  # the text of robot.toml, as read
 
     @property
     def mjcf(self) -> Path:
@@ -133,6 +128,7 @@ class Robot:
 
     @property
     def joint_names(self) -> tuple[str, ...]:
+        """In the order of every joint vector."""
         return tuple(joint.name for joint in self.joints)
 
     @cached_property
@@ -161,11 +157,6 @@ class Robot:
         return self._column("torque_limit")
 
     @cached_property
-    def velocity_limit(self) -> np.ndarray:
-        """Velocity limits [rad/s]. Shape (n,)."""
-        return self._column("velocity_limit")
-
-    @cached_property
     def rate_limit(self) -> np.ndarray:
         """Limits of the joint target's rate [rad/s]. Shape (n,)."""
         return self._column("rate_limit")
@@ -184,212 +175,3 @@ class Robot:
         column = np.array([getattr(joint, key) for joint in self.joints], dtype=np.float64)
         column.flags.writeable = False
         return column
-
-
-def available_robots() -> list[str]:
-    """Names of the robots that Surefoot ships."""
-    return sorted(path.parent.name for path in MODELS.glob("*/robot.toml"))
-
-
-def load_robot(name_or_path: str | Path) -> Robot:
-    """Read a robot by its shipped name (`quadruped`) or by the path of its robot.toml or folder.
-
-    Raises:
-        RobotFileError: the file is missing, is not TOML, or describes no possible robot.
-    """
-    path = Path(name_or_path)
-    if not path.exists():
-        path = MODELS / name_or_path
-    if path.is_dir():
-        path = path / "robot.toml"
-    if not path.is_file():
-        raise RobotFileError(
-            f"there is no robot '{name_or_path}': give one of {', '.join(available_robots())}, "
-            "or the path of a robot.toml"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RobotFileError(f"{path}: cannot be read: {error}") from None
-    return parse_robot(text, path.parent, source=str(path))
-
-
-def parse_robot(text: str, directory: Path, source: str = "robot.toml") -> Robot:
-    """Build a robot from the text of a robot.toml; `directory` is where its MJCF lies.
-
-    Raises:
-        RobotFileError: with the source, the key, the value found and what is allowed.
-    """
-    try:
-        table = tomllib.loads(text)
-        return _robot(table, directory)
-    except tomllib.TOMLDecodeError as error:
-        raise RobotFileError(f"{source}: not TOML: {error}") from None
-    except RobotFileError as error:
-        raise RobotFileError(f"{source}: {error}") from None
-
-
-# --- from tables to dataclasses ---------------------------------------------------------------
-
-_TOP = {
-    "format": int,
-    "name": str,
-    "model": str,
-    "control_period": float,
-    "assumed": list,
-    "bus": dict,
-    "motor": dict,
-    "imu": dict,
-    "joint_defaults": dict,
-    "joint": list,
-    "safety": dict,
-}
-
-T = TypeVar("T")
-
-
-def _robot(table: dict[str, Any], directory: Path) -> Robot:
-    optional = {"assumed": [], "joint_defaults": {}}
-    top = _typed({**optional, **table}, _TOP, "")
-    _require(top["format"] == FORMAT, "format", top["format"], f"{FORMAT}")
-    joint_defaults = top["joint_defaults"]
-    joints = []
-    for index, entry in enumerate(top["joint"]):
-        entry = _table(entry, f"joint[{index}]")
-        where = f"joint[{index}] '{entry.get('name', '?')}'"
-        motor_defaults = _table(joint_defaults.get("motor", {}), "joint_defaults.motor")
-        motor_entry = _table(entry.get("motor", {}), f"{where}.motor")
-        motor = _build(Motor, {**motor_defaults, **motor_entry}, f"{where}.motor")
-        joints.append(_build(Joint, {**joint_defaults, **entry, "motor": motor}, where))
-    robot = Robot(
-        name=top["name"],
-        directory=directory,
-        model=top["model"],
-        control_period=top["control_period"],
-        assumed=tuple(top["assumed"]),
-        buses=_named(Bus, top["bus"], "bus"),
-        motor_models=_named(MotorModel, top["motor"], "motor"),
-        imu=_build(Imu, top["imu"], "imu"),
-        joints=tuple(joints),
-        safety=_build(Safety, top["safety"], "safety"),
-    )
-    _check(robot)
-    return robot
-
-
-def _named(cls: type[T], tables: Mapping[str, Any], where: str) -> dict[str, T]:
-    """One `cls` for each table, named by its key."""
-    return {
-        name: _build(cls, {**_table(table, f"{where}.{name}"), "name": name}, f"{where}.{name}")
-        for name, table in tables.items()
-    }
-
-
-def _table(value: Any, where: str) -> dict[str, Any]:
-    _require(isinstance(value, dict), where, value, "a table")
-    return value
-
-
-def _build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
-    hints = get_type_hints(cls)
-    kinds = {f.name: hints[f.name] for f in fields(cls) if f.default is MISSING}  # type: ignore[arg-type]
-    return cls(**_typed(table, kinds, f"{where}."))
-
-
-def _typed(table: Mapping[str, Any], kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`table` with exactly the keys of `kinds`, each of its kind; finite floats."""
-    for key in table:
-        _require(key in kinds, f"{where}{key}", "an unknown key", f"one of {', '.join(kinds)}")
-    for key in kinds:
-        _require(key in table, f"{where}{key}", "nothing", "a value: it is missing")
-    return {key: _value(table[key], kind, f"{where}{key}") for key, kind in kinds.items()}
-
-
-def _value(value: Any, kind: Any, where: str) -> Any:
-    if kind is float:
-        _require(_is_number(value) and math.isfinite(value), where, value, "a finite number")
-        return float(value)
-    if kind is int:
-        whole = _is_number(value) and isinstance(value, int)
-        _require(whole, where, value, "a whole number")
-        return value
-    if getattr(kind, "__origin__", None) is tuple:
-        size = len(kind.__args__)
-        good = isinstance(value, list) and len(value) == size
-        _require(good, where, value, f"{size} numbers")
-        return tuple(_value(x, float, where) for x in value)
-    _require(isinstance(value, kind), where, value, f"a {kind.__name__}")
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _require(condition: bool, where: str, found: Any, allowed: str) -> None:
-    if not condition:
-        raise RobotFileError(f"{where}: found {found!r}, allowed is {allowed}")
-
-
-def _check(robot: Robot) -> None:
-    """What the types alone cannot say."""
-    _require(robot.control_period > 0, "control_period", robot.control_period, "> 0")
-    _require(robot.mjcf.is_file(), "model", robot.model, f"an MJCF file in {robot.directory}")
-    for bus in robot.buses.values():
-        where = f"bus.{bus.name}"
-        _require(bus.protocol in PROTOCOLS, f"{where}.protocol", bus.protocol, _one_of(PROTOCOLS))
-        _require(bus.baud_rate > 0, f"{where}.baud_rate", bus.baud_rate, "> 0")
-    for model in robot.motor_models.values():
-        _positive(model, f"motor.{model.name}")
-    _require(bool(robot.joints), "joint", [], "at least one [[joint]]")
-    _require(robot.imu.bus in robot.buses, "imu.bus", robot.imu.bus, _one_of(robot.buses))
-    norm = math.hypot(*robot.imu.rotation)
-    _require(abs(norm - 1) < 1e-6, "imu.rotation", robot.imu.rotation, "a unit quaternion w x y z")
-    _require(robot.imu.rate > 0, "imu.rate", robot.imu.rate, "> 0")
-    _positive(robot.safety, "safety")
-    names: set[str] = set()
-    ids: set[tuple[str, int]] = set()
-    for index, joint in enumerate(robot.joints):
-        _check_joint(robot, joint, f"joint[{index}] '{joint.name}'", names, ids)
-        names.add(joint.name)
-        ids.add((joint.motor.bus, joint.motor.id))
-
-
-def _check_joint(
-    robot: Robot, joint: Joint, where: str, names: set[str], ids: set[tuple[str, int]]
-) -> None:
-    motor = joint.motor
-    _require(joint.name not in names, f"{where}.name", joint.name, "a name that no joint has yet")
-    _require(joint.lower < joint.upper, f"{where}.lower", joint.lower, f"< upper = {joint.upper}")
-    for key in ("default", "rest"):
-        angle = getattr(joint, key)
-        inside = joint.lower <= angle <= joint.upper
-        _require(inside, f"{where}.{key}", angle, f"in [{joint.lower}, {joint.upper}]")
-    for key in ("torque_limit", "velocity_limit", "rate_limit", "kp"):
-        _require(getattr(joint, key) > 0, f"{where}.{key}", getattr(joint, key), "> 0")
-    for key in ("kd", "armature", "friction"):
-        _require(getattr(joint, key) >= 0, f"{where}.{key}", getattr(joint, key), ">= 0")
-    _require(motor.bus in robot.buses, f"{where}.motor.bus", motor.bus, _one_of(robot.buses))
-    models = robot.motor_models
-    _require(motor.model in models, f"{where}.motor.model", motor.model, _one_of(models))
-    _require(motor.gear > 0, f"{where}.motor.gear", motor.gear, "> 0")
-    stall = models[motor.model].stall_torque * motor.gear
-    limit = joint.torque_limit
-    _require(
-        limit <= stall, f"{where}.torque_limit", limit, f"<= {stall}, the motor's stall torque"
-    )
-    _require(motor.sign in (-1, 1), f"{where}.motor.sign", motor.sign, "1 or -1")
-    _require(0 <= motor.id <= 252, f"{where}.motor.id", motor.id, "0 to 252")
-    free = (motor.bus, motor.id) not in ids
-    _require(free, f"{where}.motor.id", motor.id, f"an id that is free on bus '{motor.bus}'")
-
-
-def _positive(part: Any, where: str) -> None:
-    for field in fields(part):
-        value = getattr(part, field.name)
-        if isinstance(value, int | float):
-            _require(value > 0, f"{where}.{field.name}", value, "> 0")
-
-
-def _one_of(names: Any) -> str:
-    return f"one of {', '.join(names)}"

@@ -8,11 +8,13 @@ whatever is worth a curve, such as means of the reward terms over the episode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+
+from .observation import Term
+from .robot import Robot
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,6 @@ class TaskEnv(Protocol):
     """The extras; N environments, P numbers in the critic's observation."""
 
     mirror: Mirror | None  # None where the task has no symmetry
-    contract: Mapping[str, Any] | None  # what export needs; None: not exportable
 
     @property
     def privileged(self) -> np.ndarray:
@@ -62,4 +63,26 @@ class TaskEnv(Protocol):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on exactly from where `get_state` was called."""
+        ...
+
+
+class DeployableTask(Protocol):
+    """A task whose policy can be exported for a robot: N environments, n joints, D columns."""
+
+    num_envs: int
+    robot: Robot
+    terms: tuple[Term, ...]  # of the observation
+    action_scale: float  # joint target = default pose + action_scale · action [rad]
+    clock_period: float  # at which the input `clock` wraps [s]
+    command_range: tuple[float, float, float]  # ± vx [m/s], vy [m/s], yaw rate [rad/s]
+    inputs: dict[str, np.ndarray]  # of the controller, now, each (N, width), float32
+
+    def reset(self, *, seed: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start every episode anew. Returns the observations (N, D) first."""
+        ...
+
+    def step(
+        self, actions: np.ndarray, /
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One control period under `actions` (N, n); renews `inputs`."""
         ...

@@ -9,19 +9,65 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from .randomisation import TRAINING, Term, Uniform, foot_friction
+from .randomisation import TRAINING, Uniform, Variation, foot_friction
 from .walk import COMMAND_RANGE, EPISODE_TIME, TRACK_SIGMA2, WalkEnv
 
 COMMAND_PERIOD = 5.0  # [s]
 SETTLING = 1.0  # after a new command [s]
-NOMINAL: tuple[Term, ...] = (Term(foot_friction, Uniform(0.4, 1.0)),)
-CONDITIONS: Mapping[str, Sequence[Term]] = {"nominal": NOMINAL, "randomised": TRAINING}
+NOMINAL: tuple[Variation, ...] = (Variation(foot_friction, Uniform(0.4, 1.0)),)
+CONDITIONS: Mapping[str, Sequence[Variation]] = {"nominal": NOMINAL, "randomised": TRAINING}
 
 Policy = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # inputs (N, width) → actions (N, n)
+
+
+class Motion(Protocol):
+    """How N robots of n joints move."""
+
+    @property
+    def linear_velocity(self) -> np.ndarray:
+        """Of the base, in the base frame [m/s]. Shape (N, 3)."""
+        ...
+
+    @property
+    def angular_velocity(self) -> np.ndarray:
+        """Of the base, in the base frame [rad/s]. Shape (N, 3)."""
+        ...
+
+    @property
+    def joint_torque(self) -> np.ndarray:
+        """[N·m]. Shape (N, n)."""
+        ...
+
+
+class MeasuredEnv(Protocol):
+    """What a measurement needs of N walking environments; `WalkEnv` has it."""
+
+    num_envs: int
+    period: float  # of a step [s]
+    action: np.ndarray  # the last one. Shape (N, n)
+    command: np.ndarray  # vx, vy [m/s], yaw rate [rad/s]. Shape (N, 3)
+    inputs: dict[str, np.ndarray]  # of the policy, each (N, width)
+
+    @property
+    def robots(self) -> Motion:
+        """The robots, as the last step left them."""
+        ...
+
+    def reset(self, *, seed: int | None = None) -> Any:
+        """Start every episode anew."""
+        ...
+
+    def set_commands(self, command: np.ndarray) -> None:
+        """Command every robot until it is commanded anew. Shape (N, 3)."""
+        ...
+
+    def step(self, actions: np.ndarray, /) -> tuple[Any, Any, np.ndarray, Any, Any]:
+        """One period under `actions` (N, n); the third result, bool (N,), tells who fell."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +89,18 @@ def evaluate(
     robot: str = "quadruped",
     on_progress: Callable[[float], None] = lambda _share: None,
 ) -> dict[str, dict[str, Any]]:
-    """The figures under every condition, as plain data."""
+    """The figures under every condition, as plain data: name of the condition → `Figures`.
+
+    Args:
+        policy: inputs by name, each (N, width), to actions (N, n).
+        episodes: N, under each condition.
+        seed: of commands, randomisation and noise.
+        robot: a quadruped's name or path, as `load_robot` takes it.
+        on_progress: called with the share done, 0 to 1.
+
+    Raises:
+        UsageError: the robot cannot walk this task.
+    """
     table = {}
     for index, (name, terms) in enumerate(CONDITIONS.items()):
         env = WalkEnv(episodes, robot, randomisation=terms)
@@ -51,13 +108,17 @@ def evaluate(
         def report(share: float, done: int = index) -> None:
             on_progress((done + share) / len(CONDITIONS))
 
-        table[name] = asdict(_measure(policy, env, seed, report))
+        table[name] = asdict(measure(policy, env, seed, report))
     return table
 
 
-def _measure(
-    policy: Policy, env: WalkEnv, seed: int, on_progress: Callable[[float], None]
+def measure(
+    policy: Policy,
+    env: MeasuredEnv,
+    seed: int,
+    on_progress: Callable[[float], None] = lambda _share: None,
 ) -> Figures:
+    """One episode of each environment under `policy`, by the protocol above."""
     n = env.num_envs
     # A generator of its own: the commands are the same whatever the policy does.
     rng = np.random.default_rng([seed, 1])

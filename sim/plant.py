@@ -17,12 +17,11 @@ import numpy as np
 
 from ..hardware.plant import PlantState
 from ..models.robot import Robot
-from .world import build_spec
+from .world import FOOT, build_spec, height_on_floor
 
 TIMESTEP = 0.001  # [s]
 SETTLE_TIME = 1.5  # limp on the floor before time starts [s]
 DROP_HEIGHT = 0.001  # of the lowest geom above the floor when settling begins [m]
-FEET = "_foot"  # how the names of the geoms end that FOOT friction belongs to
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,7 @@ class MujocoPlant:
     def _settle(self, rest_pose: np.ndarray) -> None:
         data = self.data
         data.qpos[self._qpos] = rest_pose
-        mujoco.mj_kinematics(self.model, data)
-        touching = self.model.geom_contype != 0
-        lowest = data.geom_xpos[touching, 2] - self.model.geom_rbound[touching]
-        data.qpos[2] += DROP_HEIGHT - lowest.min()
+        data.qpos[2] = height_on_floor(self.model, data.qpos) + DROP_HEIGHT
         for _ in range(round(SETTLE_TIME / TIMESTEP)):
             mujoco.mj_step(self.model, data)
         data.time = 0.0
@@ -97,6 +93,7 @@ def build_model(robot: Robot, difference: Difference, rng: np.random.Generator) 
     spec = build_spec(robot)
     spec.option.timestep = TIMESTEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.noslip_iterations = 5  # else a limp robot creeps out of its pose within a minute
 
     def around(factor: float) -> float:
         return factor * (1.0 + difference.spread * float(np.clip(rng.standard_normal(), -2, 2)))
@@ -116,7 +113,7 @@ def build_model(robot: Robot, difference: Difference, rng: np.random.Generator) 
         objname="imu",
     )
     for geom in spec.geoms:
-        if geom.name.endswith(FEET):
+        if geom.name.endswith(FOOT):
             geom.friction[0] = difference.foot_friction
     model = spec.compile()
     for body in range(1, model.nbody):
@@ -128,6 +125,7 @@ def build_model(robot: Robot, difference: Difference, rng: np.random.Generator) 
 
 
 def _rotate(vector: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
+    # MuJoCo's own: numpy's cross products take too long for every millisecond of an emulator.
     result = np.empty(3)
     mujoco.mju_rotVecQuat(result, vector, quaternion)
     return result

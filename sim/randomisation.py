@@ -1,8 +1,8 @@
 """Domain randomisation as data: what varies, how it is distributed, for what part of the robot.
 
-A term is sampled at every reset of an episode, from nominal values, so nothing compounds; a term
+A variation is sampled at every reset of an episode, from nominal values, so nothing compounds; one
 with `every` acts again and again during the episode. Inertias follow masses, and MuJoCo's derived
-constants follow both. What was sampled is returned, for the log.
+constants follow both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from .robots import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
+from .robot_batch import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
 
 
 class Per(Enum):
@@ -39,7 +39,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Term:
+class Variation:
     """One randomised quantity: `vary` writes values (k, m) into robots `ids` (k,)."""
 
     vary: Callable[[RobotBatch, np.ndarray, np.ndarray], None]
@@ -141,7 +141,7 @@ def imu_mounting(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None
 
 
 def sensor_noise(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Scale of all sensor noise; 1 is the standard deviations of robots.py."""
+    """Scale of all sensor noise; 1 is the standard deviations of robot_batch.py."""
     robots.imperfections.noise[ids] = value
 
 
@@ -150,50 +150,54 @@ def push(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     robots.qvel[ids, :2] += value[:, :2]
 
 
-TRAINING: tuple[Term, ...] = (
-    Term(foot_friction, Uniform(0.4, 1.1)),
-    Term(mass_scale, Uniform(0.93, 1.07), Per.BODY),
-    Term(payload, Uniform(-0.05, 0.2)),
-    Term(centre_of_mass, Uniform(-0.012, 0.012), Per.AXIS),
-    Term(motor_strength, Uniform(0.85, 1.05)),
-    Term(supply_voltage, Uniform(0.88, 1.05)),
-    Term(stiffness, Uniform(0.85, 1.15), Per.JOINT),
-    Term(damping, Uniform(0.7, 1.3), Per.JOINT),
-    Term(joint_friction, Uniform(0.4, 2.5), Per.JOINT),
-    Term(armature, Uniform(0.8, 1.25)),
-    Term(command_delay, Uniform(0.005, 0.015)),
-    Term(imu_delay, Uniform(0.0, 0.018)),
-    Term(encoder_offset, Uniform(-0.02, 0.02), Per.JOINT),
-    Term(gyro_bias, Uniform(-0.02, 0.02), Per.AXIS),
-    Term(imu_mounting, Uniform(-0.03, 0.03), Per.AXIS),
-    Term(sensor_noise, Uniform(0.0, 1.5)),
-    Term(push, Uniform(-0.3, 0.3), Per.AXIS, every=Uniform(2.0, 6.0)),
+TRAINING: tuple[Variation, ...] = (
+    Variation(foot_friction, Uniform(0.4, 1.1)),
+    Variation(mass_scale, Uniform(0.93, 1.07), Per.BODY),
+    Variation(payload, Uniform(-0.05, 0.2)),
+    Variation(centre_of_mass, Uniform(-0.012, 0.012), Per.AXIS),
+    Variation(motor_strength, Uniform(0.85, 1.05)),
+    Variation(supply_voltage, Uniform(0.88, 1.05)),
+    Variation(stiffness, Uniform(0.85, 1.15), Per.JOINT),
+    Variation(damping, Uniform(0.7, 1.3), Per.JOINT),
+    Variation(joint_friction, Uniform(0.4, 2.5), Per.JOINT),
+    Variation(armature, Uniform(0.8, 1.25)),
+    Variation(command_delay, Uniform(0.005, 0.015)),
+    Variation(imu_delay, Uniform(0.0, 0.018)),
+    Variation(encoder_offset, Uniform(-0.02, 0.02), Per.JOINT),
+    Variation(gyro_bias, Uniform(-0.02, 0.02), Per.AXIS),
+    Variation(imu_mounting, Uniform(-0.03, 0.03), Per.AXIS),
+    Variation(sensor_noise, Uniform(0.0, 1.5)),
+    Variation(push, Uniform(-0.3, 0.3), Per.AXIS, every=Uniform(2.0, 6.0)),
 )
 
 
 def randomise(
-    terms: Sequence[Term], robots: RobotBatch, ids: np.ndarray, rng: np.random.Generator
+    variations: Sequence[Variation],
+    robots: RobotBatch,
+    ids: np.ndarray,
+    rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Sample the terms for robots `ids` (k,). Returns what was sampled, each (k, m)."""
+    """Sample the variations for robots `ids` (k,). Returns what was sampled, each (k, m)."""
     sampled = {}
-    for term in terms:
-        value = term.distribution.sample(rng, (len(ids), _columns(robots.model, term.per)))
-        term.vary(robots, ids, value)
-        sampled[term.name] = value
+    for variation in variations:
+        shape = (len(ids), _columns(robots.model, variation.per))
+        value = variation.distribution.sample(rng, shape)
+        variation.vary(robots, ids, value)
+        sampled[variation.name] = value
     return sampled
 
 
-def describe(terms: Sequence[Term]) -> list[dict[str, Any]]:
-    """The terms as plain data, for a run's config."""
+def describe(variations: Sequence[Variation]) -> list[dict[str, Any]]:
+    """The variations as plain data, for a run's config."""
     return [
         {
-            "what": term.name,
-            "low": term.distribution.low,
-            "high": term.distribution.high,
-            "per": term.per.value,
-            "every": [term.every.low, term.every.high] if term.every else None,
+            "what": variation.name,
+            "low": variation.distribution.low,
+            "high": variation.distribution.high,
+            "per": variation.per.value,
+            "every": [variation.every.low, variation.every.high] if variation.every else None,
         }
-        for term in terms
+        for variation in variations
     ]
 
 

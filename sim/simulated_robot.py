@@ -8,32 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import mujoco
 import numpy as np
 
-from ..hardware.interface import Command, Health, Mode, Sample
-from ..models.errors import UsageError
-from ..models.limits import require_finite
+from ..hardware.interface import Command, Health, Mode, Sample, require_shape
 from ..models.robot import Robot
-from .randomisation import Term, randomise
-from .robots import CONTROLLER_KD, CONTROLLER_KP, RobotBatch
+from .randomisation import Variation, randomise
+from .robot_batch import CONTROLLER_KD, CONTROLLER_KP, RobotBatch
+from .world import height_on_floor
 
-GRAVITY = 9.81  # [m/s²]
 ACCELERATION_NOISE = 0.05  # [m/s²]
 SETTLING_TIME = 0.5  # limp on the floor before the first sample [s]
 
 
 class SimulatedRobot:
-    """Implements `RobotInterface` and the loop's `Clock`. It begins lying in its rest pose."""
+    """Implements `RobotInterface` and the loop's `Clock`.
+
+    It begins limp in its rest pose, settled on the floor, at time 0. Deterministic given the seed.
+    """
 
     def __init__(
         self,
         robot: Robot,
-        randomisation: Sequence[Term] = (),
+        randomisation: Sequence[Variation] = (),
         seed: int = 0,
         joint_pos: np.ndarray | None = None,
     ) -> None:
-        """`joint_pos` replaces the rest pose [rad]. Shape (n,)."""
+        """The physics of the training model.
+
+        Args:
+            robot: its description.
+            randomisation: what varies, drawn once; variations that recur, as pushes do, are left
+                out.
+            seed: of the draw and of the sensors' noise.
+            joint_pos: replaces the rest pose [rad]. Shape (n,).
+        """
         self.robot = robot
         self.robots = RobotBatch(robot, 1, nthread=1)
         self._rng = np.random.default_rng(seed)
@@ -41,16 +49,16 @@ class SimulatedRobot:
         self._mode = Mode.OFF
         self._target = np.array(robot.rest_pose if joint_pos is None else joint_pos)
         one = np.array([0])
-        at_reset = [term for term in randomisation if term.every is None]
+        at_reset = [v for v in randomisation if v.every is None]
         if randomise(at_reset, self.robots, one, self._rng):
             self.robots.batch.set_const(one)
         self._force_range = self.robots.field("actuator_forcerange")[0].copy()
         self._gains = self.robots.field("actuator_gainprm")[0].copy()
 
         qpos = np.zeros((1, self.robots.model.nq))
-        qpos[0, 2] = self._lying_height(self._target)
         qpos[0, 3] = 1.0
         qpos[0, 7:] = self._target
+        qpos[0, 2] = height_on_floor(self.robots.model, qpos[0])
         self.robots.reset(one, qpos, np.zeros((1, self.robots.model.nv)))
         self.write(Command(Mode.OFF))
         for _ in range(round(SETTLING_TIME / robot.control_period)):
@@ -71,17 +79,19 @@ class SimulatedRobot:
     # --- RobotInterface -----------------------------------------------------------------------
 
     def read(self) -> Sample:
+        """See `RobotInterface.read`. All motors answer at once; their health is perfect."""
         n = len(self.robot.joints)
         measured = {name: value[0] for name, value in self.robots.measure(self._rng).items()}
         voltage = next(iter(self.robot.motor_models.values())).nominal_voltage
         noise = self._rng.normal(0.0, ACCELERATION_NOISE, 3)
+        gravity = -self.robots.model.opt.gravity[2]  # the world's [m/s²]
         return Sample(
             time=self._time,
             **measured,
             joint_torque=self.robots.joint_torque[0].copy(),
             age=np.zeros(n),
             alert=np.zeros(n, bool),
-            acceleration=-GRAVITY * self.robots.gravity[0] + noise,  # at rest; no motion in it
+            acceleration=-gravity * self.robots.gravity[0] + noise,  # at rest; no motion in it
             imu_age=0.0,
             health=Health(
                 np.full(n, voltage), np.full(n, 25.0), np.zeros(n, np.uint8), np.zeros(n, bool)
@@ -92,17 +102,14 @@ class SimulatedRobot:
         """See `RobotInterface.write`. HOLD after DAMP or OFF holds where the joints are.
 
         Raises:
-            NonFiniteError: some target or cap is NaN or infinite; nothing changes then.
+            UsageError: an array has another shape than (n,); nothing changes then.
         """
+        require_shape(command, len(self.robot.joints))
         cap = self._force_range[:, 1]
         if command.torque_cap is not None:
-            require_finite(torque_cap=command.torque_cap)
             cap = np.minimum(command.torque_cap, cap)
-        if command.mode is Mode.TRACK:
-            if command.target is None:
-                raise UsageError("target: found none, allowed is one for TRACK")
-            require_finite(target=command.target)
-            self._target = np.array(command.target)
+        if command.mode is Mode.TRACK and command.target is not None:
+            self._target = command.target.copy()
         elif command.mode is Mode.HOLD and self._mode in (Mode.OFF, Mode.DAMP):
             self._target = self.robots.joint_pos[0] + self.robots.imperfections.encoder_offset[0]
         self._mode = command.mode
@@ -118,13 +125,3 @@ class SimulatedRobot:
 
     def close(self) -> None:
         """Nothing to release."""
-
-    def _lying_height(self, pose: np.ndarray) -> float:
-        """Of the base, so that what collides just touches the floor in `pose` [m]."""
-        model = self.robots.model
-        data = mujoco.MjData(model)
-        data.qpos[2], data.qpos[3], data.qpos[7:] = 0.0, 1.0, pose
-        mujoco.mj_kinematics(model, data)
-        touching = model.geom_contype == 1
-        lowest = data.geom_xpos[touching, 2] - model.geom_size[touching, 0]
-        return -float(lowest.min())

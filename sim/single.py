@@ -14,15 +14,16 @@ import gymnasium as gym
 import numpy as np
 
 from ..models.robot import Robot
-from .randomisation import TRAINING, Term
+from .randomisation import TRAINING, Variation
 from .walk import RewardWeights, WalkEnv
 
 
 class SingleWalkEnv(gym.Env[np.ndarray, np.ndarray]):
     """One walking robot: `WalkEnv` with one row, without the autoreset.
 
-    Observation (47,) and action (12,) are float32 and the same as there; so are the bits, for the
-    same seed. The task itself truncates after 20 s: a TimeLimit around it is not needed.
+    Observation (D,) and action (n,) are float32 and the same as there; so are the bits of the first
+    episode, for the same seed. The task itself truncates after 20 s: a TimeLimit around it is not
+    needed.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012, Gymnasium's form
@@ -31,9 +32,10 @@ class SingleWalkEnv(gym.Env[np.ndarray, np.ndarray]):
         self,
         render_mode: str | None = None,
         robot: str | Robot = "quadruped",
-        randomisation: Sequence[Term] = TRAINING,
+        randomisation: Sequence[Variation] = TRAINING,
         weights: RewardWeights | None = None,
     ) -> None:
+        """`render_mode` is None or "rgb_array"; the rest as in `WalkEnv`."""
         self.render_mode = render_mode
         self.walk = WalkEnv(1, robot, randomisation, weights, nthread=1)
         self.metadata = {**self.metadata, "render_fps": round(1 / self.walk.period)}
@@ -43,16 +45,18 @@ class SingleWalkEnv(gym.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode."""
+        """Start an episode. Returns its first observation (D,) and an empty dict."""
         super().reset(seed=seed)
         self.walk.np_random = self.np_random  # one generator, the one that Gymnasium seeds
         observation, _ = self.walk.reset()
         return observation[0], {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One control period. At an episode's end the observation is its true last one."""
-        observation, reward, terminated, truncated, infos = self.walk.step(action[None])
-        observation = infos.get("final_obs", observation)
+        """One control period under `action` (n,).
+
+        Where it ends the episode, the robot stays as it ended, to be looked at, until `reset`.
+        """
+        observation, reward, terminated, truncated, _ = self.walk.advance(action[None])
         return observation[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
 
     def render(self) -> np.ndarray | None:  # pyright: ignore[reportIncompatibleMethodOverride]

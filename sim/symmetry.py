@@ -1,48 +1,86 @@
-"""The walking task's left-right symmetry: what each column becomes in a mirror."""
+"""The left-right symmetry of a walking robot: what each column becomes in a mirror."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..models.errors import UsageError
+from ..models.observation import Phase, Term
 from ..models.robot import Robot
 from ..models.task import Mirror, Reflection
 
+_Columns = tuple[np.ndarray, np.ndarray]  # index and sign of a Reflection
 
-def left_right_mirror(robot: Robot) -> Mirror:
-    """Left and right exchanged, in the columns of `WalkEnv`'s observation, privileged and action.
 
-    Joints pair up by name (`left`, `right`); those of `roll` change sign.
+def left_right_mirror(terms: Sequence[Term], privileged: Sequence[str], robot: Robot) -> Mirror:
+    """Left and right exchanged, in the columns of a task's observation, privileged and action.
+
+    Joints pair up by name (`left`, `right`); those of `roll` and `yaw` change sign. A `Phase` of
+    the clock moves on by half a period: in a trot that is the other pair of feet.
+
+    Args:
+        terms: of the observation.
+        privileged: names of what follows the observation in the critic's, of the table below.
+        robot: whose joints they are about.
+
+    Raises:
+        UsageError: a joint has no counterpart, or the standing pose is not its own mirror image.
     """
-    names = robot.joint_names
-    swapped = [
-        name.replace("left", "?").replace("right", "left").replace("?", "right") for name in names
-    ]
-    joint = np.array([names.index(name) for name in swapped])
-    joint_sign = np.array([-1.0 if "roll" in name else 1.0 for name in names])
     three = np.arange(3)
-    spin, vector, command = np.array([-1.0, 1, -1]), np.array([1.0, -1, 1]), np.array([1.0, -1, -1])
-    feet = np.array([1, 0, 3, 2])
-    observation = _stack(
-        (three, spin),  # gyro
-        (three, vector),  # gravity
-        (joint, joint_sign),  # joint_pos
-        (joint, joint_sign),  # joint_vel
-        (joint, joint_sign),  # previous_action
-        (three, command),
-        (np.arange(2), -np.ones(2)),  # the trot's clock, half a period on
+    polar = (three, np.array([1.0, -1.0, 1.0]))  # a direction or a velocity
+    axial = (three, np.array([-1.0, 1.0, -1.0]))  # a rotation
+    joints = _joints(robot)
+    feet = (np.array([1, 0, 3, 2]), np.ones(4))  # front left, front right, rear left, rear right
+    columns = {
+        "joint_pos": joints,
+        "joint_vel": joints,
+        "previous_action": joints,
+        "gyro": axial,
+        "gravity": polar,
+        "command": (three, np.array([1.0, -1.0, -1.0])),
+        "linear_velocity": polar,
+        "angular_velocity": axial,
+        "foot_heights": feet,
+        "foot_friction": feet,
+    }
+    half_a_period = (np.arange(2), -np.ones(2))
+    observation = [half_a_period if isinstance(t, Phase) else columns[t.input] for t in terms]
+    return Mirror(
+        observation=_stack(observation),
+        privileged=_stack([*observation, *(columns[name] for name in privileged)]),
+        action=_stack([joints]),
     )
-    privileged = _stack(
-        (observation.index, observation.sign),
-        (three, vector),  # linear velocity
-        (three, spin),  # angular velocity
-        (three, vector),  # gravity
-        (feet, np.ones(4)),  # foot heights
-        (feet, np.ones(4)),  # foot friction
-    )
-    return Mirror(observation, privileged, _stack((joint, joint_sign)))
 
 
-def _stack(*parts: tuple[np.ndarray, np.ndarray]) -> Reflection:
+def _joints(robot: Robot) -> _Columns:
+    names = robot.joint_names
+    other = {"left": "right", "right": "left"}
+    index = []
+    for name in names:
+        side = next((side for side in other if side in name), None)
+        partner = name.replace(side, other[side]) if side else None
+        if partner not in names:
+            raise UsageError(
+                f"walk: found no joint on the other side of '{name}' of {robot.name}, allowed are "
+                "joints whose names pair up by left and right"
+            )
+        index.append(names.index(partner))
+    columns = (
+        np.array(index),
+        np.array([-1.0 if "roll" in name or "yaw" in name else 1.0 for name in names]),
+    )
+    pose = robot.default_pose.tolist()
+    if (mirrored := _stack([columns])(robot.default_pose).tolist()) != pose:
+        raise UsageError(
+            f"walk: found the standing pose {pose} of {robot.name}, allowed is one that is its own "
+            f"mirror image, which is {mirrored}"
+        )
+    return columns
+
+
+def _stack(parts: Sequence[_Columns]) -> Reflection:
     """Reflections of consecutive columns as one."""
     starts = np.cumsum([0] + [len(index) for index, _ in parts[:-1]])
     index = np.concatenate([part[0] + start for part, start in zip(parts, starts, strict=True)])

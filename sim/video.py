@@ -10,19 +10,15 @@ import mujoco
 import numpy as np
 from PIL import Image
 
-from ..models.errors import SurefootError, UsageError
+from ..models.errors import RenderError, UsageError
 from ..models.robot import Robot
-from .robots import RobotBatch
+from .robot_batch import RobotBatch
 from .world import build_spec
 
 SIZE = (480, 640)  # height, width [pixel]
 FRAME_RATE = 25  # [Hz]
 FORMATS = (".mp4", ".gif")
 COLOURS = 64  # of a GIF, which has half the size and half the frames a second
-
-
-class RenderError(SurefootError, RuntimeError):
-    """This machine has no way to render."""
 
 
 def scene(robot: Robot) -> mujoco.MjModel:
@@ -70,6 +66,19 @@ def scene(robot: Robot) -> mujoco.MjModel:
     return spec.compile()
 
 
+def frames(time: np.ndarray, qpos: np.ndarray) -> np.ndarray:
+    """The states at the frames of a video.
+
+    Args:
+        time: rising [s]. Shape (T,).
+        qpos: states at these times. Shape (T, nq).
+
+    Returns:
+        The first state at or after each frame's time. Shape (frames, nq).
+    """
+    return qpos[np.searchsorted(time, np.arange(time[0], time[-1], 1.0 / FRAME_RATE))]
+
+
 def write_video(
     robot: Robot,
     qpos: Iterable[np.ndarray],
@@ -88,14 +97,14 @@ def write_video(
     data = mujoco.MjData(model)
     if path.suffix == ".gif":
         with _renderer(model, SIZE[0] // 2, SIZE[1] // 2) as renderer:
-            frames = []
+            images = []
             for index, state in enumerate(qpos):
                 if index % 2 == 0:
                     image = Image.fromarray(_frame(model, data, renderer, state))
-                    frames.append(image.quantize(COLOURS, dither=Image.Dither.NONE))
+                    images.append(image.quantize(COLOURS, dither=Image.Dither.NONE))
                 on_frame()
-        frames[0].save(
-            path, save_all=True, append_images=frames[1:], duration=2000 / FRAME_RATE, loop=0
+        images[0].save(
+            path, save_all=True, append_images=images[1:], duration=2000 / FRAME_RATE, loop=0
         )
         return
     with imageio.get_writer(path, fps=FRAME_RATE) as writer, _renderer(model, *SIZE) as renderer:

@@ -15,15 +15,21 @@ import mujoco
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from ..models.errors import UsageError
 from ..models.limits import Limits, Reason, limit_target
-from ..models.observation import observe, walking_terms, width
-from ..models.robot import Robot, load_robot
-from .randomisation import TRAINING, Term, randomise
-from .robots import RobotBatch
+from ..models.observation import Deviation, Phase, Term, observe, width
+from ..models.robot import Robot
+from ..models.robot_file import load_robot
+from .randomisation import TRAINING, Variation, randomise
+from .robot_batch import RobotBatch
 from .symmetry import left_right_mirror
+from .world import FOOT, height_on_floor
+
+# Lengths and speeds suit a robot of the quadruped's size: legs of two 0.1 m links, standing 0.16 m
+# high. Its standing height and its foot radius are the model's.
 
 # Commands
-COMMAND_RANGE = np.array([0.35, 0.2, 0.8])  # ± vx [m/s], vy [m/s], yaw rate [rad/s]
+COMMAND_RANGE = np.array([0.5, 0.3, 1.0])  # ± vx [m/s], vy [m/s], yaw rate [rad/s]
 COMMAND_TIME = (3.0, 7.0)  # from one command to the next [s]
 ZERO_AXIS = 0.2  # probability that an axis of the command is 0
 ZERO_ALL = 0.1  # probability that the whole command is 0
@@ -40,9 +46,31 @@ ACTION_LIMIT = 4.0  # of each action: every joint reaches its limits within it
 # Gait: a trot, diagonal feet together
 GAIT_PERIOD = 0.5  # [s]
 SWING_HEIGHT = 0.035  # of a foot [m]
-FOOT_PHASE = np.array([0.0, 0.5, 0.5, 0.0])  # front left, front right, rear left, rear right
-FOOT_RADIUS = 0.014  # [m]
+FEET = ("front_left", "front_right", "rear_left", "rear_right")
+FOOT_PHASE = np.array([0.0, 0.5, 0.5, 0.0])  # of FEET
 STILL = 0.05  # a command shorter than this asks to stand
+
+# What only the simulator knows, behind the observation in the critic's, in this order.
+PRIVILEGED = (
+    "linear_velocity",  # of the base, in the base frame [m/s]
+    "angular_velocity",  # of the base, in the base frame [rad/s]
+    "gravity",  # unit vector pointing down, in the base frame
+    "foot_heights",  # of the soles of FEET above the floor [m]
+    "foot_friction",  # sliding friction of FEET
+)
+
+
+def walking_terms(robot: Robot) -> tuple[Term, ...]:
+    """The observation of a walking robot: all of it measurable on board."""
+    return (
+        Deviation("gyro"),
+        Deviation("gravity"),
+        Deviation("joint_pos", tuple(robot.default_pose.tolist())),
+        Deviation("joint_vel"),
+        Deviation("previous_action"),
+        Deviation("command"),
+        Phase("clock", GAIT_PERIOD),
+    )
 
 
 @dataclass(frozen=True)
@@ -70,36 +98,51 @@ TURN_SIGMA2 = 0.25  # [rad²/s²]
 class WalkEnv(gym.vector.VectorEnv):
     """N walking robots; SAME_STEP autoreset, the true last observation in `infos["final_obs"]`.
 
-    Observation (N, 47) and action (N, 12) are float32. The bits depend on the seed alone, not on
-    the number of threads. Beyond Gymnasium it offers what `models/task.py` describes.
+    Observation (N, D) and action (N, n), for a robot of n joints, are float32. The bits depend on
+    the seed alone, not on the number of threads. Beyond Gymnasium it offers what `TaskEnv` and
+    `DeployableTask` in `models/task.py` describe.
     """
 
     def __init__(
         self,
         num_envs: int = 1,
         robot: str | Robot = "quadruped",
-        randomisation: Sequence[Term] = TRAINING,
+        randomisation: Sequence[Variation] = TRAINING,
         weights: RewardWeights | None = None,
         nthread: int = 0,
     ) -> None:
+        """The environments; call `reset` before the first `step`.
+
+        Args:
+            num_envs: N.
+            robot: a quadruped, or its name or path as `load_robot` takes it.
+            randomisation: what varies from episode to episode, and during one; () for none.
+            weights: of the reward's terms.
+            nthread: threads that step the physics; 0: as many as there are processors.
+
+        Raises:
+            RobotFileError: robot.toml or the MJCF describes no possible robot.
+            UsageError: the robot is no quadruped with the feet `FEET` and two alike sides.
+        """
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
         self.robot = load_robot(robot) if isinstance(robot, str) else robot
         self.robots = RobotBatch(self.robot, num_envs, nthread)
         self.period = self.robot.control_period
         self.weights = weights or RewardWeights()
-        self.terms = walking_terms(self.robot, GAIT_PERIOD)
+        _require_feet(self.robots)
+        # Of each foot, shape (4,), and of the base in the standing pose [m].
+        self.foot_radius = self.robots.model.geom_size[self.robots.foot_geoms, 0]
+        upright = [0, 0, 0, 1, 0, 0, 0, *self.robot.default_pose]
+        self.standing_height = height_on_floor(self.robots.model, np.array(upright))
+        self.terms = walking_terms(self.robot)
+        self.action_scale = ACTION_SCALE
+        self.clock_period = GAIT_PERIOD
+        self.command_range = tuple(COMMAND_RANGE.tolist())
         self.limits = Limits.of(self.robot)
-        self.at_reset = tuple(term for term in randomisation if term.every is None)
-        self.during = tuple((term, term.every) for term in randomisation if term.every is not None)
-        self.mirror = left_right_mirror(self.robot)
-        self.contract = {
-            "robot": self.robot.name,
-            "terms": self.terms,
-            "action_scale": ACTION_SCALE,
-            "clock_period": GAIT_PERIOD,
-            "command_range": COMMAND_RANGE.tolist(),
-        }
+        self.at_reset = tuple(v for v in randomisation if v.every is None)
+        self.during = tuple((v, v.every) for v in randomisation if v.every is not None)
+        self.mirror = left_right_mirror(self.terms, PRIVILEGED, self.robot)
 
         n = len(self.robot.joints)
         observation = gym.spaces.Box(-np.inf, np.inf, (width(self.terms, n),), np.float32)
@@ -114,7 +157,7 @@ class WalkEnv(gym.vector.VectorEnv):
         self.ticks = np.zeros(num_envs, np.int64)
         self.action = np.zeros((num_envs, n))  # the previous one, raw
         self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad]
-        self.feet_before = np.zeros((num_envs, len(FOOT_PHASE), 3))
+        self.feet_before = np.zeros((num_envs, len(FEET), 3))
         self.reasons = np.zeros((num_envs, n), np.uint8)
         self.reward_sums = np.zeros((len(fields(RewardWeights)), num_envs))  # of the episode
         self.inputs: dict[str, np.ndarray] = {}  # of the controller, by name
@@ -126,7 +169,7 @@ class WalkEnv(gym.vector.VectorEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start every episode anew."""
+        """Start every episode anew. Returns observations (N, D) and an empty dict."""
         if seed is not None:
             self.np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
         self._reset(np.arange(self.num_envs))
@@ -135,7 +178,29 @@ class WalkEnv(gym.vector.VectorEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One control period. Episodes that end start anew in the same step."""
+        """One control period under `actions` (N, n). Episodes that end start anew in the same step.
+
+        Returns observations (N, D), rewards (N,), terminated and truncated (N,) and infos; where an
+        episode ended these hold the true last observations `final_obs` (N, D), with `_final_obs`
+        (N,) saying in which rows, and `statistics` (N,) by name.
+
+        Raises:
+            NonFiniteError: some action is NaN or infinite; the physics stands still then.
+        """
+        observation, reward, terminated, truncated, infos = self.advance(actions)
+        done = terminated | truncated
+        if done.any():
+            infos["final_obs"], infos["_final_obs"] = observation, done
+            self.final_privileged = self.privileged
+            ids = np.flatnonzero(done)
+            self._reset(ids)
+            observation = self._observe(ids, observation)
+        return observation, reward, terminated, truncated, infos
+
+    def advance(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """`step` without the autoreset: episodes that ended stay where they ended."""
         self._disturb()
         wanted = self.robot.default_pose + ACTION_SCALE * np.asarray(actions, np.float64)
         target, self.reasons = limit_target(
@@ -155,15 +220,8 @@ class WalkEnv(gym.vector.VectorEnv):
         self._redraw_commands(np.flatnonzero(self._time >= self.next_command))
         observation = self._observe()
         infos: dict[str, Any] = {}
-
-        done = terminated | truncated
-        if done.any():
-            ids = np.flatnonzero(done)
-            infos["final_obs"], infos["_final_obs"] = observation, done
+        if (terminated | truncated).any():
             infos["statistics"] = self._statistics(terms, terminated)
-            self.final_privileged = self.privileged
-            self._reset(ids)
-            observation = self._observe(ids, observation)
         return observation, reward, terminated, truncated, infos
 
     def render(self) -> tuple[np.ndarray, ...]:
@@ -193,14 +251,13 @@ class WalkEnv(gym.vector.VectorEnv):
 
     def _reset(self, ids: np.ndarray) -> None:
         rng, k, n = self.np_random, len(ids), len(self.robot.joints)
-        self.sampled = randomise(self.at_reset, self.robots, ids, rng)
-        if self.sampled:
+        if randomise(self.at_reset, self.robots, ids, rng):
             self.robots.batch.set_const(ids)
         qpos = np.zeros((k, self.robots.model.nq))
         qvel = np.zeros((k, self.robots.model.nv))
         pose = self.robot.default_pose + rng.uniform(-0.1, 0.1, (k, n))
         heading = rng.uniform(-np.pi, np.pi, k)
-        qpos[:, 2] = self._standing_height + rng.uniform(0.0, 0.01, k)
+        qpos[:, 2] = self.standing_height + rng.uniform(0.0, 0.01, k)
         qpos[:, 3], qpos[:, 6] = np.cos(heading / 2), np.sin(heading / 2)
         qpos[:, 7:] = np.clip(pose, self.robot.lower, self.robot.upper)
         qvel[:, :6] = rng.uniform(-0.1, 0.1, (k, 6))
@@ -214,17 +271,6 @@ class WalkEnv(gym.vector.VectorEnv):
         for (_, every), due in zip(self.during, self.next_draw, strict=True):
             due[ids] = every.sample(rng, (k,))
 
-    @property
-    def _standing_height(self) -> float:
-        """Of the base in the default pose [m]."""
-        if not hasattr(self, "_height"):
-            data = mujoco.MjData(self.robots.model)
-            data.qpos[7:] = self.robot.default_pose
-            data.qpos[2:7] = [0, 1, 0, 0, 0]
-            mujoco.mj_kinematics(self.robots.model, data)
-            self._height = FOOT_RADIUS - data.site_xpos[self.robots.foot_sites, 2].min()
-        return self._height
-
     def set_commands(self, command: np.ndarray) -> None:
         """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
         self.command[:] = command
@@ -232,10 +278,10 @@ class WalkEnv(gym.vector.VectorEnv):
         self.inputs["command"] = self.command.astype(np.float32)
 
     def _disturb(self) -> None:
-        for (term, every), due in zip(self.during, self.next_draw, strict=True):
+        for (variation, every), due in zip(self.during, self.next_draw, strict=True):
             ids = np.flatnonzero(self._time >= due)
             if len(ids):
-                randomise((term,), self.robots, ids, self.np_random)
+                randomise((variation,), self.robots, ids, self.np_random)
                 due[ids] += every.sample(self.np_random, (len(ids),))
 
     def _redraw_commands(self, ids: np.ndarray) -> None:
@@ -274,21 +320,22 @@ class WalkEnv(gym.vector.VectorEnv):
         return observation
 
     def _privileged(self, observation: np.ndarray) -> np.ndarray:
-        """What only the simulator knows, behind the observation. Shape (N, 47 + 17), float32."""
+        """The observation, then the parts that `PRIVILEGED` names. Shape (N, P), float32."""
         robots = self.robots
-        truth = (
-            robots.linear_velocity,  # 3
-            robots.angular_velocity,  # 3
-            robots.gravity,  # 3
-            self._foot_heights,  # 4
-            robots.field("geom_friction")[:, robots.foot_geoms, 0],  # 4
-        )
+        parts = {
+            "linear_velocity": robots.linear_velocity,
+            "angular_velocity": robots.angular_velocity,
+            "gravity": robots.gravity,
+            "foot_heights": self._foot_heights,
+            "foot_friction": robots.field("geom_friction")[:, robots.foot_geoms, 0],
+        }
+        truth = [parts[name] for name in PRIVILEGED]
         return np.concatenate((observation, *truth), -1, dtype=np.float32)
 
     @property
     def _foot_heights(self) -> np.ndarray:
         """Above the floor [m]. Shape (N, 4)."""
-        return self.robots.feet[:, :, 2] - FOOT_RADIUS
+        return self.robots.feet[:, :, 2] - self.foot_radius
 
     def _fallen(self) -> np.ndarray:
         upright = -self.robots.gravity[:, 2]
@@ -321,7 +368,7 @@ class WalkEnv(gym.vector.VectorEnv):
             # The base stays level,
             "orientation": w.orientation * _sq(gravity[:, :2]),
             # at its height,
-            "height": w.height * (robots.qpos[:, 2] - self._standing_height) ** 2,
+            "height": w.height * (robots.qpos[:, 2] - self.standing_height) ** 2,
             # without bouncing
             "bounce": w.bounce * velocity[:, 2] ** 2,
             # or rolling and pitching.
@@ -367,6 +414,23 @@ class WalkEnv(gym.vector.VectorEnv):
             setattr(self, name, value.copy())
         self.inputs = {name: value.copy() for name, value in state["inputs"].items()}
         self.np_random.bit_generator.state = state["random"]
+
+
+def _require_feet(robots: RobotBatch) -> None:
+    """Raise UsageError for a robot that lacks the feet of this walk, or has others."""
+    model, names = robots.model, [foot + FOOT for foot in FEET]
+    spheres = [
+        model.geom(i).name
+        for i in robots.foot_geoms.tolist()
+        if model.geom_type[i] == mujoco.mjtGeom.mjGEOM_SPHERE
+    ]
+    sites = [model.site(i).name for i in robots.foot_sites.tolist()]
+    if spheres != names or sites != names or len(robots.foot_geoms) != len(names):
+        raise UsageError(
+            f"walk: found the foot spheres {', '.join(spheres) or 'none'} and the foot sites "
+            f"{', '.join(sites) or 'none'} of {robots.robot.name}, "
+            f"allowed are a sphere and a site each named {', '.join(names)}"
+        )
 
 
 def _sq(x: np.ndarray) -> np.ndarray:

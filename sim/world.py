@@ -10,12 +10,14 @@ own actuators and differences, then compiles.
 from __future__ import annotations
 
 import mujoco
+import numpy as np
 
 from ..models.errors import RobotFileError
 from ..models.robot import Robot
 
 # Of two touching geoms MuJoCo takes the larger friction: a slippery floor lets the feet decide.
 FLOOR_FRICTION = (0.05, 0.005, 0.0001)
+FOOT = "_foot"  # how the names of a foot's geom and site end
 
 
 def build_spec(robot: Robot) -> mujoco.MjSpec:
@@ -58,3 +60,28 @@ def build_spec(robot: Robot) -> mujoco.MjSpec:
         hinge.armature = joint.armature
         hinge.frictionloss = joint.friction
     return spec
+
+
+def height_on_floor(model: mujoco.MjModel, qpos: np.ndarray) -> float:
+    """Height of the base at which the robot, in pose `qpos` (nq,), just touches the floor [m].
+
+    The base's own height in `qpos` doesn't count; its orientation does.
+
+    Raises:
+        RobotFileError: no geom of the model meets the floor.
+    """
+    data = mujoco.MjData(model)
+    data.qpos[:] = qpos
+    data.qpos[2] = 0.0
+    mujoco.mj_kinematics(model, data)
+    floor = model.geom("floor").id
+    touching = np.flatnonzero(model.geom_contype & model.geom_conaffinity[floor])
+    if not len(touching):
+        raise RobotFileError(
+            "geoms: found none with contype 1, allowed is one that meets the floor"
+        )
+    farthest = 10.0  # [m]
+    return -min(
+        mujoco.mj_geomDistance(model, data, floor, geom, farthest, None)
+        for geom in touching.tolist()
+    )

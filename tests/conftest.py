@@ -13,7 +13,7 @@ from surefoot.deploy.log import LogWriter
 from surefoot.deploy.loop import run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
-from surefoot.models.robot import load_robot
+from surefoot.models.robot_file import load_robot
 
 # The same examples each time, and no verdict that depends on how busy the machine is.
 settings.register_profile("surefoot", derandomize=True, deadline=None)

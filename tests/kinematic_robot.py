@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from surefoot.hardware.interface import Command, Health, Mode, Sample
+from surefoot.hardware.interface import Command, Health, Mode, Sample, require_shape
 from surefoot.models.errors import DeviceError
-from surefoot.models.limits import require_finite
 from surefoot.models.robot import Robot
 
 
@@ -26,15 +25,6 @@ class FakeClock:
 
     def pass_by(self, seconds: float) -> None:
         self.time += seconds
-
-
-@dataclass
-class Action:
-    """A decision of a policy."""
-
-    target: np.ndarray
-    action: np.ndarray
-    inputs: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class KinematicRobot:
@@ -56,7 +46,7 @@ class KinematicRobot:
 
     def read(self) -> Sample:
         if self.unplugged:
-            raise DeviceError("/dev/ttyFAKE: the port is gone, allowed is a port that is there")
+            raise DeviceError("/dev/ttyFAKE: the port is gone (unplugged?)")
         self.reads += 1
         n = len(self.joint_pos)
         sample = Sample(
@@ -76,10 +66,8 @@ class KinematicRobot:
 
     def write(self, command: Command) -> None:
         if self.unplugged or self.refuses:
-            raise DeviceError("/dev/ttyFAKE: the port is gone, allowed is a port that is there")
-        if command.mode is Mode.TRACK:
-            assert command.target is not None
-            require_finite(target=command.target)
+            raise DeviceError("/dev/ttyFAKE: the port is gone (unplugged?)")
+        require_shape(command, len(self.joint_pos))
         if command.mode is not Mode.OFF and not self.modes:
             self.clock.pass_by(self.enabling_time)
         self.commands.append(command)

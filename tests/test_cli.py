@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from surefoot.__main__ import VERBS, main
 from surefoot.deploy.controller import Controller
 from surefoot.deploy.log import LogWriter, read_log
 from surefoot.deploy.schedule import Schedule
-from surefoot.models.robot import load_robot
+from surefoot.models.robot_file import load_robot
 from tiny_policy import tiny_policy
 
 ROBOT = load_robot("quadruped")
@@ -169,6 +170,16 @@ def test_ctrl_c_ends_a_verb_without_a_traceback(capsys, monkeypatch: pytest.Monk
     assert capsys.readouterr().err == "surefoot log: stopped\n"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["log", "--help"]], ids=" ".join)
+def test_a_pipe_that_nobody_reads_is_no_failure(words: list[str]):
+    out, pipe = os.pipe()
+    os.close(out)
+    command = [sys.executable, "-m", "surefoot", *words]
+    run = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    os.close(pipe)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
 # --- deploy: what is refused before any port is opened ----------------------------------------
 
 
@@ -262,7 +273,7 @@ def test_deploy_refuses_a_schedule_that_is_no_text(capsys, policy: str, tmp_path
 
 
 def test_a_schedule_is_read_from_its_table(tmp_path: Path):
-    from surefoot.cli.deploy import read_schedule
+    from surefoot.deploy.schedule import read_schedule
 
     path = tmp_path / "schedule.csv"
     path.write_text("time, vx, vy, yaw_rate\n0,0,0,0\n\n1.5,0.3,-0.1,0.5\n")
@@ -281,17 +292,6 @@ def test_commands_beyond_the_trained_range_are_warned_of(policy: str, capsys):
     _warn_of_fast_commands(console, controller, Schedule.constant([0.0, -0.25, 0.0]))
     out = capsys.readouterr().out
     assert "[0.35, 0.2, 0.8]" in out and "[0.0, 0.25, 0.0]" in out
-
-
-def test_the_logged_robot_file_is_the_one_that_was_loaded(tmp_path: Path):
-    from surefoot.cli.deploy import _robot_file
-
-    mine = tmp_path / "mine.toml"
-    mine.write_text("")
-    (tmp_path / "dog").mkdir()
-    assert _robot_file(str(mine)) == mine
-    assert _robot_file(str(tmp_path / "dog")) == tmp_path / "dog" / "robot.toml"
-    assert _robot_file("quadruped") == ROBOT.directory / "robot.toml"
 
 
 # --- the other verbs' refusals ----------------------------------------------------------------
@@ -356,7 +356,7 @@ def test_export_refuses(capsys, tmp_path: Path):
 
 def test_demo_refuses(capsys, tmp_path: Path):
     for seconds in ("1", "nan", "61"):
-        assert "2 to 60" in refuse(capsys, "demo", "--seconds", seconds)
+        assert "4 to 60" in refuse(capsys, "demo", "--seconds", seconds)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")
     assert "something else" in refuse(capsys, "demo", "--out", "mine")
@@ -372,6 +372,7 @@ def test_log_info_ends_with_json(capsys, run_log: Path):
     assert table["complete"] and table["faults"] == []
     assert list(table["states"]) == ["STAND", "RUN", "LIE", "DAMP", "OFF"]
     assert set(table["attachments"]) == {"robot.toml", "policy.onnx"}
+    assert table["period"]["p50"] == pytest.approx(ROBOT.control_period)
 
 
 def test_replay_ends_with_json(capsys, run_log: Path, tmp_path: Path):

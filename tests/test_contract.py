@@ -234,7 +234,7 @@ def test_a_file_with_a_byte_gone_wrong_is_refused_or_means_the_same():
             assert "\n" not in str(error)
             refused += 1
             continue
-        assert after.target == pytest.approx(before.target, abs=1e-4)
+        assert after.joint_target == pytest.approx(before.joint_target, abs=1e-4)
     assert 100 < refused < 300
 
 
@@ -302,10 +302,10 @@ def test_a_decision_is_the_graphs_on_the_raw_inputs():
         "clock": np.array([3 * PERIOD]),
     }
     assert decision.action == pytest.approx(expected_action(inputs), abs=1e-6)
-    assert decision.target == pytest.approx(
+    assert decision.joint_target == pytest.approx(
         ROBOT.default_pose + SCALE * expected_action(inputs), abs=1e-6
     )
-    assert decision.target.dtype == np.float64
+    assert decision.joint_target.dtype == np.float64
     assert set(decision.inputs) == set(WIDTHS)
     for name, value in inputs.items():
         assert decision.inputs[name].dtype == np.float32

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from surefoot.deploy.checks import Fault
 from surefoot.deploy.log import RunLog, read_log
-from surefoot.deploy.log_format import LogError
 from surefoot.deploy.replay import logged_robot, replay_policy
-from surefoot.deploy.truth import Truth, read_truth
-from surefoot.deploy.verdict import State
+from surefoot.deploy.verdict import Fault, State
+from surefoot.hardware.truth import Truth, read_truth
+from surefoot.models.errors import LogError
 from surefoot.models.limits import Reason
-from surefoot.models.robot import MODELS, Robot, load_robot
+from surefoot.models.robot import Robot
+from surefoot.models.robot_file import MODELS, load_robot
 
 PATIENCE = 60.0  # for anything to happen [s]
 SHIPPED = MODELS / "quadruped" / "walk.onnx"
@@ -218,7 +218,7 @@ def test_a_dry_run_moves_nothing_and_logs_what_it_would_do(start: Start, robot: 
     assert states(log) == ["OFF"] and set(log.ticks["mode"]) == {0}
     assert len(log.ticks) >= 40
     assert np.isfinite(log.ticks["action"]).all()
-    targets = log.ticks["target"]
+    targets = log.ticks["limited_target"]
     assert np.isfinite(targets).all()
     # The policy wants to stand; the limiter would let it pull away by what the torque allows.
     pull = np.abs(targets - log.ticks["joint_pos"]).max()

@@ -5,8 +5,8 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from surefoot.hardware import xseries
-from surefoot.hardware.dynamixel import (
+from surefoot.hardware.dynamixel import xseries
+from surefoot.hardware.dynamixel.protocol import (
     ALERT,
     BROADCAST,
     Block,
@@ -27,6 +27,9 @@ from surefoot.hardware.dynamixel import (
     unstuff,
     write_params,
 )
+from surefoot.hardware.emulated.table import RULES
+
+REGISTERS = [rule.register for rule in RULES]
 
 # Bytes that stuffing and headers are made of come up far more often than by chance.
 NASTY = st.lists(st.sampled_from([0xFF, 0xFD, 0x00, 0x55, 0x01]), max_size=24).map(bytes)
@@ -292,11 +295,11 @@ def test_registers_by_hand() -> None:
 
 
 def test_registers_do_not_overlap() -> None:
-    spans = sorted((r.address, r.address + r.size) for r in xseries.REGISTERS)
+    spans = sorted((r.address, r.address + r.size) for r in REGISTERS)
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
-@given(st.sampled_from(xseries.REGISTERS), st.data())
+@given(st.sampled_from(REGISTERS), st.data())
 def test_register_round_trip(register: xseries.Register, data: st.DataObject) -> None:
     bits = 8 * register.size
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if register.signed else (0, (1 << bits) - 1)

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from surefoot.hardware import xseries as x
-from surefoot.hardware.dynamixel import ALERT, StatusError
-from surefoot.hardware.emulated_motor import BOOT_TIME, MotorDifference, XSeriesMotor
-from surefoot.hardware.emulated_table import SIZE, Refusal
-from surefoot.hardware.xseries import HardwareError, OperatingMode, Register
+from surefoot.hardware.dynamixel import xseries as x
+from surefoot.hardware.dynamixel.protocol import ALERT, StatusError
+from surefoot.hardware.dynamixel.xseries import HardwareError, OperatingMode, Register
+from surefoot.hardware.emulated.motor import BOOT_TIME, MotorDifference, XSeriesMotor
+from surefoot.hardware.emulated.table import SIZE, Refusal
 from surefoot.models.robot import MotorModel
 
 MODEL = MotorModel(
@@ -308,14 +308,14 @@ def test_the_watchdog_is_fed_by_packets_and_asleep_without_torque():
 def test_heat_shuts_the_motor_down_until_a_reboot():
     motor = make_motor()
     enable(motor, goal=2000)
-    motor.temperature = 79.9
+    motor.protection.temperature = 79.9
     assert run(motor, 0.1) != 0.0
     torque = run(motor, 0.1)
     assert torque == 0.0
     assert get(motor, x.HARDWARE_ERROR) == HardwareError.OVERHEATING
     assert (motor.alert, get(motor, x.TORQUE_ENABLE)) == (ALERT, 0)
     assert refusal(motor, x.TORQUE_ENABLE, 1) == StatusError.RESULT_FAIL
-    motor.temperature = 40.0
+    motor.protection.temperature = 40.0
     motor.reboot()
     assert not motor.awake
     run(motor, BOOT_TIME + DT)
@@ -329,7 +329,7 @@ def test_the_stall_current_reaches_the_temperature_limit_in_about_a_minute():
     enable(motor, goal=4000)
     for _ in range(6000):
         motor.step(0.01, 0.0, 0.0, 12.0, 0.0)
-    assert 70.0 < motor.temperature < 90.0
+    assert 70.0 < motor.protection.temperature < 90.0
 
 
 def test_overload_shuts_down_after_two_seconds():

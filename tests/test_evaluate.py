@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
-from types import SimpleNamespace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pytest
 from surefoot.sim import evaluate as module
-from surefoot.sim.evaluate import _measure, evaluate
+from surefoot.sim.evaluate import Figures, Policy, evaluate, measure
 from surefoot.sim.walk import COMMAND_RANGE
 
 PERIOD = 0.02  # [s]
@@ -17,19 +16,33 @@ EPISODE_TICKS = 1000  # 20 s
 REDRAW, SETTLING = 250, 50  # 5 s and 1 s
 
 
+@dataclass
+class Motion:
+    """As it was written down."""
+
+    linear_velocity: np.ndarray
+    angular_velocity: np.ndarray
+    joint_torque: np.ndarray
+
+
 class ScriptedEnv:
-    """Robots that miss their commands by a known error, and fall when they are told to."""
+    """Robots that miss their commands by a known error, and fall when they are told to.
+
+    It has what `MeasuredEnv` asks for, and no more.
+    """
 
     def __init__(self, errors: np.ndarray, fall_at: dict[int, int] | None = None) -> None:
         self.num_envs, self.period = len(errors), PERIOD
         self.errors, self.fall_at = errors, fall_at or {}
         self.action = np.zeros((self.num_envs, 12))
+        self.command = np.zeros((self.num_envs, 3))
         self.inputs = {"command": np.zeros((self.num_envs, 3), np.float32)}
         self.commands: list[np.ndarray] = []
         self.actions: list[np.ndarray] = []
         self.seed: int | None = None
+        self.robots: Motion
 
-    def reset(self, seed: int) -> None:
+    def reset(self, *, seed: int | None = None) -> None:
         self.seed = seed
 
     def set_commands(self, command: np.ndarray) -> None:
@@ -42,7 +55,7 @@ class ScriptedEnv:
         self.actions.append(self.action)
         velocity = self.command + self.errors
         velocity[:, 2] += 5.0 * (tick % REDRAW < SETTLING)  # left out: it has time to settle
-        self.robots = SimpleNamespace(
+        self.robots = Motion(
             linear_velocity=np.column_stack((velocity[:, :2], np.full(self.num_envs, 9.0))),
             angular_velocity=np.column_stack((np.full((self.num_envs, 2), 9.0), velocity[:, 2])),
             joint_torque=np.full((self.num_envs, 12), 0.5),
@@ -51,12 +64,12 @@ class ScriptedEnv:
         return None, None, fallen, None, {}
 
 
-def measure(env: ScriptedEnv, policy=lambda inputs: np.zeros((len(inputs["command"]), 12))):
-    return _measure(policy, env, 3, lambda _share: None)  # type: ignore[arg-type]
+def measured(env: ScriptedEnv, policy: Policy | None = None) -> Figures:
+    return measure(policy or (lambda inputs: np.zeros((len(inputs["command"]), 12))), env, seed=3)
 
 
 def test_a_robot_that_does_as_commanded_scores_one():
-    figures = measure(ScriptedEnv(np.zeros((3, 3))))
+    figures = measured(ScriptedEnv(np.zeros((3, 3))))
     assert figures.episodes == 3
     assert figures.survival == 1.0
     assert figures.score == pytest.approx(1.0)
@@ -66,7 +79,7 @@ def test_a_robot_that_does_as_commanded_scores_one():
 
 def test_score_and_errors_of_a_known_miss():
     errors = np.array([[0.1, 0.0, 0.3], [0.0, -0.2, -0.4]])
-    figures = measure(ScriptedEnv(errors))
+    figures = measured(ScriptedEnv(errors))
     # Per robot exp(−(0.1²) / 0.05) and exp(−(0.2²) / 0.05); the turn is not in the score.
     assert figures.score == pytest.approx((math.exp(-0.2) + math.exp(-0.8)) / 2)
     assert figures.rmse == pytest.approx(
@@ -77,7 +90,7 @@ def test_score_and_errors_of_a_known_miss():
 def test_after_a_fall_a_robot_scores_nothing_and_its_errors_do_not_count():
     errors = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]])
     tick = 600  # in the third stretch: 200 + 200 + 50 scored ticks before it
-    figures = measure(ScriptedEnv(errors, {1: tick}))
+    figures = measured(ScriptedEnv(errors, {1: tick}))
     scored = 4 * (REDRAW - SETTLING) - 1  # the episode's last tick is left out
     assert figures.survival == 0.5
     assert figures.score == pytest.approx((1.0 + math.exp(-0.2) * 450 / scored) / 2)
@@ -91,12 +104,12 @@ def test_how_much_the_actions_change():
         return np.full((1, 12), 0.3 * (len(env.actions) % 2))
 
     # 0, 0.3, 0, …: all of the 999 ticks but the first change by 0.3.
-    assert measure(env, zigzag).action_change == pytest.approx(0.3 * math.sqrt(998 / 999))
+    assert measured(env, zigzag).action_change == pytest.approx(0.3 * math.sqrt(998 / 999))
 
 
 def test_the_commands_come_from_the_seed_every_five_seconds_over_the_range():
     env = ScriptedEnv(np.zeros((50, 3)))
-    measure(env)
+    measured(env)
     assert env.seed == 3
     assert len(env.actions) == EPISODE_TICKS - 1
     commands = np.concatenate(env.commands)
@@ -104,7 +117,7 @@ def test_the_commands_come_from_the_seed_every_five_seconds_over_the_range():
     assert (np.abs(commands) <= COMMAND_RANGE).all()
     assert (np.abs(commands).max(0) > 0.9 * COMMAND_RANGE).all()
     other = ScriptedEnv(np.ones((50, 3)), {0: 5})
-    measure(other)
+    measured(other)
     assert np.array_equal(np.concatenate(other.commands), commands)
 
 
@@ -143,6 +156,6 @@ def test_the_same_seed_gives_the_same_figures(short):
 
 
 def test_figures_are_plain_data():
-    figures = asdict(measure(ScriptedEnv(np.zeros((1, 3)))))
+    figures = asdict(measured(ScriptedEnv(np.zeros((1, 3)))))
     assert set(figures) == {"episodes", "survival", "score", "rmse", "torque", "action_change"}
     assert all(type(v) in (int, float, dict) for v in figures.values())

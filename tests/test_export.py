@@ -17,7 +17,7 @@ from surefoot.deploy.contract import KEY, TOLERANCE, Contract
 from surefoot.deploy.controller import Controller
 from surefoot.deploy.export import add_evaluation, export_policy
 from surefoot.models.errors import PolicyError
-from surefoot.models.robot import load_robot
+from surefoot.models.robot_file import load_robot
 from surefoot.sim.walk import ACTION_SCALE, GAIT_PERIOD, WalkEnv
 from torch import Tensor, nn
 

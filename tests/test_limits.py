@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from surefoot.models.errors import NonFiniteError, SurefootError
-from surefoot.models.limits import Limits, Reason, limit_target, require_finite
-from surefoot.models.robot import load_robot
+from surefoot.models.errors import NonFiniteError, SurefootError, require_finite
+from surefoot.models.limits import Limits, Reason, limit_target
+from surefoot.models.robot_file import load_robot
 
 ROBOT = load_robot("quadruped")
 LIMITS = Limits.of(ROBOT)

@@ -211,7 +211,7 @@ HOST = """
     log = LogWriter(sys.argv[1], ("hip", "knee"))
     record = np.zeros((), tick_dtype(2))
     for number in range(10**6):
-        record["tick"], record["start"], record["target"] = number, time.monotonic(), number
+        record["tick"], record["start"], record["limited_target"] = number, time.monotonic(), number
         while not log.record(record):
             time.sleep(0.001)
         print(number, flush=True)
@@ -241,7 +241,7 @@ def test_after_kill_9_of_the_control_process_the_log_holds_its_last_tick(tmp_pat
     # The tick after the last one printed may have been handed over, too.
     assert len(log.ticks) - 1 in (last, last + 1)
     assert np.array_equal(log.ticks["tick"], np.arange(len(log.ticks)))
-    assert np.array_equal(log.ticks["target"][:, 1], np.arange(len(log.ticks)))
+    assert np.array_equal(log.ticks["limited_target"][:, 1], np.arange(len(log.ticks)))
 
 
 def test_after_kill_9_of_the_logger_control_goes_on_and_counts(tmp_path):
@@ -485,12 +485,12 @@ def test_info_gives_the_figures(tmp_path, capsys):
         "POSITION": {"ticks": 1, "joints": {"hip": 1, "knee": 1}},
     }
     # Periods 20, 20, 30 ms: the 99th percentile is 98 % of the way from the second to the third.
-    assert info["period_ms"] == pytest.approx({"p50": 20.0, "p99": 29.8, "max": 30.0})
-    assert info["late_ms"] == pytest.approx({"p50": 1.0, "p99": 10.7, "max": 11.0})
-    assert info["compute_ms"] == pytest.approx({"p50": 1.0, "p99": 1.49, "max": 1.5})
-    assert info["read_ms"]["p50"] == pytest.approx(2.0)
-    assert info["busy_ms"]["max"] == pytest.approx(4.0)
-    assert info["bus_ms"]["p99"] == pytest.approx(1.5)
+    assert info["period"] == pytest.approx({"p50": 0.0200, "p99": 0.0298, "max": 0.0300})
+    assert info["late"] == pytest.approx({"p50": 0.0010, "p99": 0.0107, "max": 0.0110})
+    assert info["infer"] == pytest.approx({"p50": 0.00100, "p99": 0.00149, "max": 0.00150})
+    assert info["read"]["p50"] == pytest.approx(0.0020)
+    assert info["busy"]["max"] == pytest.approx(0.0040)
+    assert info["bus"]["p99"] == pytest.approx(0.0015)
     assert info["voltage"] == [11.25, 12.0]
     assert info["temperature"] is None
     assert info["torque"] == [0.5, 1.5]
@@ -510,7 +510,7 @@ def test_info_reads_a_log_without_ticks_and_says_that_it_is_cut(tmp_path, capsys
     output = capsys.readouterr().out
     assert "cut off; surefoot log repair makes a whole one of it" in output
     info = json.loads(output.splitlines()[-1])
-    assert info["ticks"] == 0 and info["complete"] is False and info["period_ms"] is None
+    assert info["ticks"] == 0 and info["complete"] is False and info["period"] is None
 
 
 def wait_for(condition, seconds: float = 20.0) -> None:

@@ -16,16 +16,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kinematic_robot import Action, FakeClock, KinematicRobot
+from kinematic_robot import FakeClock, KinematicRobot
 from surefoot.deploy import realtime
 from surefoot.deploy.log_format import Level
 from surefoot.deploy.loop import FAREWELLS, RealClock, StopRequest, run
-from surefoot.deploy.record import RunSummary
-from surefoot.deploy.safety import Fault, SafetyMonitor, State, Verdict
+from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
+from surefoot.deploy.summary import Figures, RunSummary, Spread
+from surefoot.deploy.verdict import Decision, Fault, State, Verdict
 from surefoot.hardware.interface import Mode, Sample
 from surefoot.models.errors import DeviceError, UsageError
-from surefoot.models.robot import load_robot
+from surefoot.models.robot_file import load_robot
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
@@ -48,11 +49,11 @@ class Policy:
     def reset(self) -> None:
         self.resets += 1
 
-    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Action:
+    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
         self.clock.pass_by(self.delays.get(len(self.asked), self.always))
         self.asked.append((tick, command))
         inputs = {"clock": np.array([tick * PERIOD], np.float32)}
-        return Action(ROBOT.default_pose, np.full(N, 0.25, np.float32), inputs)
+        return Decision(inputs, np.full(N, 0.25, np.float32), ROBOT.default_pose)
 
 
 @dataclass
@@ -104,21 +105,30 @@ class Bench:
         return np.array([record[name] for record in self.log.records])
 
 
+def spread(figures: Figures, name: str) -> Spread:
+    found = getattr(figures, name)
+    assert found is not None
+    return found
+
+
 def test_a_whole_run():
     bench = Bench()
     summary = bench.run(duration=1.0)
     assert bench.states == ["STAND", "RUN", "LIE", "DAMP", "OFF"]
-    assert (summary.fault, summary.cause, summary.missed) == (Fault.NONE, "", 0)
+    figures = summary.figures
+    assert (summary.fault, summary.cause, figures.missed_deadlines) == (Fault.NONE, "", 0)
     assert summary.run_time == pytest.approx(1.0)
-    assert summary.ticks == len(bench.log.records) == len(bench.robot.commands)
-    assert summary.state_durations["RUN"] == pytest.approx(1.0, abs=2.5 * PERIOD)
-    assert summary.state_durations["STAND"] == pytest.approx(STAND_TICKS * PERIOD)
-    assert summary.state_durations["DAMP"] == pytest.approx(DAMP_TICKS * PERIOD)
+    assert figures.ticks == len(bench.log.records) == len(bench.robot.commands)
+    assert figures.states["RUN"].seconds == pytest.approx(1.0, abs=2.5 * PERIOD)
+    assert figures.states["STAND"].seconds == pytest.approx(STAND_TICKS * PERIOD)
+    assert figures.states["DAMP"].seconds == pytest.approx(DAMP_TICKS * PERIOD)
     assert bench.robot.modes[-FAREWELLS:] == [Mode.OFF] * FAREWELLS
-    assert summary.period.p50 == pytest.approx(PERIOD)
-    assert summary.period.max == pytest.approx(PERIOD)
-    assert summary.compute.max == pytest.approx(0.004)
-    assert summary.reasons == {"RATE": 0, "TORQUE": 0, "POSITION": 0}
+    assert spread(figures, "period").p50 == pytest.approx(PERIOD)
+    assert spread(figures, "period").max == pytest.approx(PERIOD)
+    assert spread(figures, "infer").p50 == pytest.approx(0.004)
+    assert spread(figures, "busy").max == pytest.approx(0.004)
+    limited = {name: (share.ticks, share.joints) for name, share in figures.reasons.items()}
+    assert limited == {"RATE": (0, {}), "TORQUE": (0, {}), "POSITION": (0, {})}
 
 
 def test_the_policy_is_asked_in_run_alone_and_counts_from_zero():
@@ -143,7 +153,7 @@ def test_a_latency_spike_is_counted_and_nothing_is_made_up_for():
     bench.policy.delays[10] = 0.055  # ends 2.75 periods after its start
     summary = bench.run(duration=1.0)
     # Late itself, and two ticks that could not begin in time.
-    assert summary.missed == 3
+    assert summary.figures.missed_deadlines == 3
     assert summary.fault is Fault.NONE
     starts = bench.column("start")
     assert np.diff(starts).min() > 0.5 * PERIOD, "no burst"
@@ -162,7 +172,7 @@ def test_a_tick_that_begins_a_little_late_is_not_skipped():
     bench = Bench()
     bench.policy.delays[10] = 0.026  # the next begins 0.3 periods late
     summary = bench.run(duration=0.5)
-    assert summary.missed == 1
+    assert summary.figures.missed_deadlines == 1
     assert [tick for tick, _ in bench.policy.asked] == list(range(25))
 
 
@@ -193,7 +203,7 @@ def test_a_clock_that_always_wakes_late(late: float, fault: Fault):
     summary = bench.run(duration=2.0)
     assert summary.fault is fault
     if fault is Fault.NONE:
-        assert summary.missed == 0
+        assert summary.figures.missed_deadlines == 0
         assert len(bench.policy.asked) == 100
 
 
@@ -201,9 +211,9 @@ def test_enabling_may_take_its_time():
     bench = Bench()
     bench.robot.enabling_time = 0.4
     summary = bench.run(duration=0.2)
-    assert (summary.missed, summary.fault) == (0, Fault.NONE)
-    assert summary.period.max == pytest.approx(PERIOD)
-    assert summary.compute.max == pytest.approx(0.004)
+    assert (summary.figures.missed_deadlines, summary.fault) == (0, Fault.NONE)
+    assert spread(summary.figures, "period").max == pytest.approx(PERIOD)
+    assert spread(summary.figures, "busy").max == pytest.approx(0.004)
 
 
 # --- stopping -------------------------------------------------------------------------------------
@@ -287,7 +297,7 @@ def test_a_policy_never_sees_what_is_not_finite():
     seen = []
     act = bench.policy.act
 
-    def watch(sample: Sample, command: np.ndarray, tick: int) -> Action:
+    def watch(sample: Sample, command: np.ndarray, tick: int) -> Decision:
         seen.append(np.isfinite(sample.gyro).all())
         return act(sample, command, tick)
 
@@ -329,19 +339,19 @@ def test_a_dry_run_asks_and_logs_and_writes_nothing():
     bench = Bench(dry_run=True)
     summary = bench.run(duration=0.4)
     assert bench.robot.commands == []
-    assert summary.ticks == 20
+    assert summary.figures.ticks == 20
     assert [tick for tick, _ in bench.policy.asked] == list(range(20))
     assert set(bench.column("state")) == {State.OFF}
     assert set(bench.column("mode")) == {Mode.OFF}
-    assert np.isfinite(bench.column("target")).all()
-    np.testing.assert_allclose(bench.column("policy_target")[3], ROBOT.default_pose, rtol=1e-6)
-    assert summary.reasons["TORQUE"] > 0
+    assert np.isfinite(bench.column("limited_target")).all()
+    np.testing.assert_allclose(bench.column("joint_target")[3], ROBOT.default_pose, rtol=1e-6)
+    assert summary.figures.reasons["TORQUE"].ticks > 0
 
 
 def test_ctrl_c_ends_a_dry_run():
     bench = Bench(dry_run=True)
     bench.at[7] = bench.stop.press
-    assert bench.run(duration=1000.0).ticks == 8
+    assert bench.run(duration=1000.0).figures.ticks == 8
 
 
 # --- the log --------------------------------------------------------------------------------------
@@ -355,18 +365,18 @@ def test_each_tick_has_its_record():
     bench.run(duration=0.1)
     stand, first, last = (bench.log.records[i] for i in (5, STAND_TICKS + 1, -1))
     assert (stand["state"], stand["mode"], stand["fault"]) == (State.STAND, Mode.TRACK, 0)
-    for name in ("action", "policy_target", "previous_action", "clock"):
+    for name in ("action", "joint_target", "previous_action", "clock"):
         assert np.isnan(stand[name]).all(), name
     assert (first["state"], first["tick"], first["clock"]) == (State.RUN, STAND_TICKS + 1, 0.0)
     np.testing.assert_array_equal(first["action"], np.full(N, 0.25, np.float32))
-    np.testing.assert_array_equal(first["policy_target"], ROBOT.default_pose.astype(np.float32))
-    np.testing.assert_array_equal(first["target"], ROBOT.default_pose.astype(np.float32))
+    np.testing.assert_array_equal(first["joint_target"], ROBOT.default_pose.astype(np.float32))
+    np.testing.assert_array_equal(first["limited_target"], ROBOT.default_pose.astype(np.float32))
     np.testing.assert_array_equal(first["command"], np.array([0.3, 0, 0], np.float32))
     np.testing.assert_array_equal(first["joint_torque"], np.float32(np.arange(N) * 0.1))
     np.testing.assert_array_equal(first["voltage"], np.full(N, 12.0, np.float32))
     assert (first["bus_time"], first["wire_errors"]) == (np.float32(0.003), 7)
     assert first["inferred"] - first["read"] == pytest.approx(0.004)
-    assert np.isnan(last["target"]).all()
+    assert np.isnan(last["limited_target"]).all()
     changes = [text for _, text in bench.log.events if "->" in text]
     assert changes == ["OFF -> STAND", "STAND -> RUN", "RUN -> LIE", "LIE -> DAMP", "DAMP -> OFF"]
 
@@ -391,10 +401,10 @@ def test_wire_notes_and_faults_become_events():
 
 def test_schedules():
     points = [(1.0, [0.0, 0.0, 0.0]), (3.0, [1.0, 0.0, -2.0])]
-    step, line = Schedule.of(points), Schedule.of(points, linear=True)
+    schedule = Schedule.of(points)
     times = (0.0, 1.0, 2.0, 2.999, 3.0, 9.0)
-    assert [step.at(t)[0] for t in times] == [0, 0, 0, 0, 1, 1]
-    assert [line.at(t)[2] for t in times] == pytest.approx([0, 0, -1, -1.999, -2, -2])
+    assert [schedule.at(t)[0] for t in times] == [0, 0, 0, 0, 1, 1]
+    assert [schedule.at(t)[2] for t in times] == [0, 0, 0, 0, -2, -2]
 
 
 @pytest.mark.parametrize(
@@ -411,9 +421,9 @@ def test_schedules_that_cannot_be(points: list, message: str):
         Schedule.of(points)
 
 
-@given(st.floats(-1, 10), st.booleans())
-def test_a_schedule_stays_within_its_commands(time: float, linear: bool):
-    schedule = Schedule.of([(0, [0.1, 0, 0]), (2, [0.5, 0, 0]), (5, [0.3, 0, 0])], linear)
+@given(st.floats(-1, 10))
+def test_a_schedule_stays_within_its_commands(time: float):
+    schedule = Schedule.of([(0, [0.1, 0, 0]), (2, [0.5, 0, 0]), (5, [0.3, 0, 0])])
     assert 0.1 <= schedule.at(time)[0] <= 0.5
 
 

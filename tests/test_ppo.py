@@ -34,7 +34,6 @@ class Points(VectorEnv):
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space = Box(-np.inf, np.inf, (2,), np.float32)
         self.single_action_space = Box(-np.inf, np.inf, (2,), np.float32)
-        self.contract = None
         reflect = Reflection(np.array([0, 1]), np.array([1.0, -1.0], np.float32))
         privileged = Reflection(np.array([0, 1, 2]), np.array([1.0, -1.0, 1.0], np.float32))
         self.mirror = Mirror(reflect, privileged, reflect)

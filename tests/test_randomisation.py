@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from surefoot.models.robot import load_robot
+from surefoot.models.robot_file import load_robot
 from surefoot.sim import randomisation as vary
-from surefoot.sim.randomisation import TRAINING, Per, Term, Uniform, describe, randomise
-from surefoot.sim.robots import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
+from surefoot.sim.randomisation import TRAINING, Per, Uniform, Variation, describe, randomise
+from surefoot.sim.robot_batch import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
 from surefoot.sim.walk import WalkEnv
 
 ROBOT = load_robot("quadruped")
@@ -63,7 +63,9 @@ def differences(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> 
     return {name for name in before if not np.array_equal(before[name], after[name])}
 
 
-def draw(robots: RobotBatch, *terms: Term, ids: list[int], seed: int = 0) -> dict[str, np.ndarray]:
+def draw(
+    robots: RobotBatch, *terms: Variation, ids: list[int], seed: int = 0
+) -> dict[str, np.ndarray]:
     return randomise(terms, robots, np.array(ids), np.random.default_rng(seed))
 
 
@@ -107,9 +109,9 @@ def test_what_was_sampled_is_returned(name: str, columns: int):
     assert len(np.unique(sampled[name])) == 2 * columns
 
 
-def constant(name: str, value: float) -> Term:
+def constant(name: str, value: float) -> Variation:
     term = TERMS[name]
-    return Term(term.vary, Uniform(value, value), term.per)
+    return Variation(term.vary, Uniform(value, value), term.per)
 
 
 def test_values_by_hand():
@@ -275,7 +277,7 @@ def test_slippery_feet_slip():
 
 
 def test_a_push_moves_only_the_robots_it_is_due_for():
-    rare = Term(vary.push, Uniform(0.2, 0.3), Per.AXIS, every=Uniform(1e6, 1e6))
+    rare = Variation(vary.push, Uniform(0.2, 0.3), Per.AXIS, every=Uniform(1e6, 1e6))
     pushed, left = (WalkEnv(3, ROBOT, [rare], nthread=1) for _ in range(2))
     for env in (pushed, left):
         env.reset(seed=5)
@@ -294,7 +296,7 @@ def test_a_push_moves_only_the_robots_it_is_due_for():
 
 
 def test_pushes_come_as_often_as_they_should():
-    term = Term(vary.push, Uniform(-0.01, 0.01), Per.AXIS, every=Uniform(0.2, 0.4))
+    term = Variation(vary.push, Uniform(-0.01, 0.01), Per.AXIS, every=Uniform(0.2, 0.4))
     env = WalkEnv(4, ROBOT, [term], nthread=1)
     env.reset(seed=6)
     count = np.zeros(4)

@@ -15,11 +15,11 @@ from surefoot.deploy.replay import (
     replay_policy,
     replay_sim,
 )
-from surefoot.deploy.truth import read_truth
 from surefoot.deploy.verdict import State
 from surefoot.hardware.interface import Mode
 from surefoot.models.errors import PolicyError, UsageError
-from surefoot.models.robot import Robot, load_robot
+from surefoot.models.robot import Robot
+from surefoot.models.robot_file import load_robot
 from tiny_policy import tiny_policy
 
 ROBOT = load_robot("quadruped")
@@ -55,7 +55,7 @@ def test_the_policy_gives_what_was_logged_bit_by_bit(log: RunLog):
     assert replay.largest_difference == replay.tolerance == 0.0
 
 
-@pytest.mark.parametrize("field", ["action", "policy_target"])
+@pytest.mark.parametrize("field", ["action", "joint_target"])
 def test_a_flipped_last_bit_of_an_output_is_found(log: RunLog, field: str):
     replay = replay_policy(flip(log, field, bit=0), ROBOT)
     assert replay.identical == replay.ticks - 1
@@ -69,7 +69,7 @@ def test_a_flipped_sign_of_an_input_is_found(log: RunLog):
     assert not replay.agrees
 
 
-@pytest.mark.parametrize("field", ["action", "policy_target"])
+@pytest.mark.parametrize("field", ["action", "joint_target"])
 def test_a_nan_in_the_log_is_a_difference(log: RunLog, field: str):
     ticks = log.ticks.copy()
     row = int(np.flatnonzero(ticks["state"] == State.RUN)[25])
@@ -89,7 +89,7 @@ def test_on_another_machine_a_tolerance_holds(log: RunLog, key: str):
     assert replay.tolerance == OTHER_MACHINE_TOLERANCE
     assert replay.agrees
     assert replay_policy(flip(other, "action", bit=0), ROBOT).agrees
-    assert not replay_policy(flip(other, "policy_target", bit=20), ROBOT).agrees
+    assert not replay_policy(flip(other, "joint_target", bit=20), ROBOT).agrees
 
 
 def test_a_policy_with_a_state_is_replayed_from_the_state_it_began_with(make_log: MakeLog):
@@ -190,59 +190,3 @@ def test_the_logged_robot_is_the_robot(log: RunLog):
 def test_a_log_without_a_tick_says_so(log: RunLog):
     with pytest.raises(UsageError, match="found no tick"):
         replay_sim(with_ticks(log, log.ticks[:0]), ROBOT)
-
-
-# --- the emulator's truth ---------------------------------------------------------------------
-
-HEADER = ",".join(
-    ["time"]
-    + [f"base_position_{axis}" for axis in "xyz"]
-    + [f"base_quaternion_{axis}" for axis in "wxyz"]
-    + [f"linear_velocity_{axis}" for axis in "xyz"]
-    + [f"angular_velocity_{axis}" for axis in "xyz"]
-    + ["joint_pos_a", "joint_pos_b", "joint_torque_a", "joint_torque_b"]
-)
-
-
-def row(time: float, roll: float = 0.0) -> str:
-    half = roll / 2
-    numbers = [time, 1, 2, 3, np.cos(half), np.sin(half), 0, 0, *range(10, 16), 0.5, -0.5, 7, 8]
-    return ",".join(f"{number:.9g}" for number in numbers)
-
-
-def test_the_truth_is_read_column_by_column(tmp_path: Path):
-    path = tmp_path / "truth.csv"
-    path.write_text("\n".join([HEADER, row(5.0), row(5.02, roll=0.3), row(5.04), ""]))
-    truth = read_truth(path)
-    assert truth.time.tolist() == [5.0, 5.02, 5.04]
-    assert truth.base_position[0].tolist() == [1, 2, 3]
-    assert truth.linear_velocity[0].tolist() == [10, 11, 12]
-    assert truth.angular_velocity[0].tolist() == [13, 14, 15]
-    assert truth.joint_pos[2].tolist() == [0.5, -0.5]
-    assert truth.joint_torque[2].tolist() == [7, 8]
-    assert truth.tilt == pytest.approx([0.0, 0.3, 0.0], abs=1e-6)
-    assert truth.qpos.shape == (3, 9)
-    assert truth.between(5.01, 5.03).time.tolist() == [5.02]
-
-
-@pytest.mark.parametrize("cut", ["5.0", row(5.02)[:30], row(5.02)[:-1], row(5.02)])
-def test_a_last_row_without_its_end_is_left_out(tmp_path: Path, cut: str):
-    path = tmp_path / "truth.csv"
-    path.write_text(f"{HEADER}\n{row(5.0)}\n{cut}")
-    truth = read_truth(path)
-    assert truth.time.shape == (1,)
-    assert truth.joint_pos.shape == (1, 2)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\n", HEADER.encode(), (HEADER + "\n").encode(), b"a,b\n1,2\n", b"a,b\n1,x\n",
-     b"time\n1.0\n", (HEADER + "\n1,2,3\n").encode(), b"\x89MCAP0\r\n\x00\xff\xfe\n"],
-)  # fmt: skip
-def test_a_file_that_is_no_truth_is_refused(tmp_path: Path, content: bytes):
-    path = tmp_path / "truth.csv"
-    path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"truth\.csv: found no"):
-        read_truth(path)
-    with pytest.raises(UsageError, match="found nothing"):
-        read_truth(tmp_path / "missing.csv")

@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 import pytest
 from kinematic_robot import FakeClock, KinematicRobot
-from surefoot.hardware.emulated_line import EmulatedLines
-from surefoot.hardware.emulator import EmulatedRobot
+from surefoot.hardware.emulated.lines import EmulatedLines
+from surefoot.hardware.emulated.robot import EmulatedRobot
 from surefoot.hardware.interface import Command, Mode, RobotInterface, Sample
 from surefoot.hardware.serial_robot import SerialRobot
-from surefoot.models.errors import NonFiniteError
-from surefoot.models.robot import load_robot
+from surefoot.models.errors import NonFiniteError, UsageError
+from surefoot.models.robot_file import load_robot
 from surefoot.sim.plant import MujocoPlant
 from surefoot.sim.simulated_robot import SimulatedRobot
 
@@ -235,6 +235,38 @@ def test_a_target_that_is_not_finite_is_refused_before_anything_moves(make: Make
         robot.write(Command(Mode.TRACK, target, CAP))
     drive(bench, robot, 0.4)
     assert_untouched(bench, make)  # not even switched on
+
+
+@every_robot
+@pytest.mark.parametrize("mode", [Mode.TRACK, Mode.DAMP])
+def test_arrays_of_another_shape_are_refused_before_anything_moves(make: Make, mode: Mode):
+    bench = make()
+    robot = bench.open()
+    with pytest.raises(UsageError, match=r"torque_cap: found shape \(11,\), allowed is \(12,\)"):
+        robot.write(Command(mode, ROBOT.default_pose, CAP[:11]))
+    with pytest.raises(UsageError, match=r"target: found shape \(1, 12\), allowed is \(12,\)"):
+        robot.write(Command(mode, ROBOT.default_pose[None], CAP))
+    drive(bench, robot, 0.4)
+    assert_untouched(bench, make)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_command_holds_what_may_be_sent_or_is_none(mode: Mode):
+    target = ROBOT.default_pose.copy()
+    command = Command(mode, target, CAP)
+    target[0] = np.nan  # it keeps a copy
+    assert command.target is not None and np.isfinite(command.target).all()
+    with pytest.raises(ValueError, match="read-only"):
+        command.target[0] = np.nan
+    with pytest.raises(NonFiniteError, match=r"target\[0\]: found nan"):
+        Command(mode, target)
+    with pytest.raises(NonFiniteError, match=r"torque_cap\[11\]: found inf"):
+        Command(mode, ROBOT.default_pose, np.append(CAP[:11], np.inf))
+    if mode is Mode.TRACK:
+        with pytest.raises(UsageError, match="target: TRACK needs one"):
+            Command(mode)
+    else:
+        assert Command(mode).target is None
 
 
 @every_robot

@@ -9,10 +9,91 @@ from pathlib import Path
 import numpy as np
 import pytest
 from surefoot.models.errors import RobotFileError, SurefootError
-from surefoot.models.robot import available_robots, load_robot, parse_robot
+from surefoot.models.robot_file import available_robots, load_robot, parse_robot
 
 ROBOT = load_robot("quadruped")
-TEXT = (ROBOT.directory / "robot.toml").read_text()
+FOLDER = ROBOT.directory  # where there is an MJCF
+
+# A robot of its own, so that the shipped one can be tuned freely.
+TEXT = """\
+format = 1
+name = "biped"
+model = "quadruped.xml"
+control_period = 0.02
+assumed = ["joint.armature"]
+
+[bus.motors]
+protocol = "dynamixel"
+baud_rate = 1_000_000
+port = "/dev/ttyUSB0"
+
+[bus.imu]
+protocol = "witmotion"
+baud_rate = 115_200
+port = "/dev/ttyUSB1"
+
+[motor.XM430-W210]
+model_number = 1030
+nominal_voltage = 12.0
+stall_torque = 3.0
+stall_current = 2.3
+no_load_speed = 8.06
+stiffness_per_gain = 0.01725
+damping_per_gain = 0.0005
+
+[imu]
+bus = "imu"
+rotation = [1.0, 0.0, 0.0, 0.0]
+rate = 200.0
+
+[joint_defaults]
+torque_limit = 2.0
+rate_limit = 16.0
+kp = 13.8
+kd = 0.37
+armature = 0.014
+friction = 0.05
+motor = { bus = "motors", model = "XM430-W210", gear = 1.0, zero = 0.0 }
+
+[[joint]]
+name = "hip_roll"
+default = 0.0
+rest = 0.0
+lower = -0.6
+upper = 0.6
+motor = { id = 1, sign = 1 }
+
+[[joint]]
+name = "hip_pitch"
+default = 0.75
+rest = 1.65
+lower = -0.6
+upper = 2.0
+motor = { id = 2, sign = -1 }
+
+[[joint]]
+name = "knee"
+default = -1.5
+rest = -2.6
+lower = -2.7
+upper = -0.3
+motor = { id = 3, sign = 1 }
+
+[safety]
+tilt_limit = 0.9
+start_tolerance = 0.35
+stand_time = 2.0
+hold_after = 0.03
+damp_after = 0.1
+missed_deadlines = 10
+damping = 0.8
+damp_time = 1.5
+watchdog = 0.1
+joint_jump = 0.8
+frozen_after = 0.25
+min_voltage = 10.0
+max_temperature = 70.0
+"""
 
 
 def changed(before: str, after: str, count: int = 1) -> str:
@@ -23,32 +104,56 @@ def changed(before: str, after: str, count: int = 1) -> str:
 
 def refusal(text: str) -> str:
     with pytest.raises(RobotFileError) as caught:
-        parse_robot(text, ROBOT.directory)
+        parse_robot(text, FOLDER)
     message = str(caught.value)
     assert "\n" not in message
     return message
 
 
-def test_the_quadruped():
-    assert (ROBOT.name, ROBOT.control_period, len(ROBOT.joints)) == ("quadruped", 0.02, 12)
+def test_what_is_read():
+    robot = parse_robot(TEXT, FOLDER)
+    assert (robot.name, robot.control_period) == ("biped", 0.02)
+    assert robot.joint_names == ("hip_roll", "hip_pitch", "knee")
+    np.testing.assert_array_equal(robot.default_pose, [0.0, 0.75, -1.5])
+    np.testing.assert_array_equal(robot.rest_pose, [0.0, 1.65, -2.6])
+    np.testing.assert_array_equal(robot.lower, [-0.6, -0.6, -2.7])
+    np.testing.assert_array_equal(robot.upper, [0.6, 2.0, -0.3])
+    assert [joint.motor.id for joint in robot.joints] == [1, 2, 3]
+    assert robot.joints[0].kp == 13.8  # from joint_defaults
+    assert robot.joints[1].motor.sign == -1
+    assert robot.joints[1].motor.model == "XM430-W210"  # from joint_defaults.motor
+    assert robot.motor_models["XM430-W210"].torque_per_ampere == pytest.approx(3.0 / 2.3)
+    assert robot.buses["motors"].baud_rate == 1_000_000
+    assert robot.imu.rotation == (1.0, 0.0, 0.0, 0.0)
+    assert robot.safety.missed_deadlines == 10
+    assert robot.assumed == ("joint.armature",)
+    assert robot.mjcf.is_file()
+
+
+def test_the_shipped_quadruped():
+    assert (ROBOT.name, len(ROBOT.joints)) == ("quadruped", 12)
     assert ROBOT.joint_names[:3] == (
         "front_left_hip_roll", "front_left_hip_pitch", "front_left_knee"
     )  # fmt: skip
-    np.testing.assert_array_equal(ROBOT.default_pose, [0.0, 0.75, -1.5] * 4)
-    np.testing.assert_array_equal(ROBOT.rest_pose, [0.0, 1.65, -2.6] * 4)
     assert [joint.motor.id for joint in ROBOT.joints] == list(range(1, 13))
-    assert ROBOT.joints[0].kp == 13.8  # from joint_defaults
-    assert ROBOT.joints[4].motor.sign == -1
-    assert ROBOT.joints[4].motor.model == "XM430-W210"  # from joint_defaults.motor
-    assert ROBOT.motor_models["XM430-W210"].torque_per_ampere == pytest.approx(3.0 / 2.3)
-    assert ROBOT.buses["motors"].baud_rate == 1_000_000
-    assert ROBOT.mjcf.is_file()
-    assert "joint.armature" in ROBOT.assumed
+    for pose in (ROBOT.default_pose, ROBOT.rest_pose):  # four legs alike
+        np.testing.assert_array_equal(pose, np.tile(pose[:3], 4))
+
+
+def test_a_robot_keeps_the_text_it_was_read_from(tmp_path: Path):
+    assert parse_robot(TEXT, FOLDER).toml == TEXT
+    assert ROBOT.toml.encode() == (FOLDER / "robot.toml").read_bytes()
+    raw = f"# Füße\n{ROBOT.toml}".replace("\n", "\r\n").encode()
+    (tmp_path / "robot.toml").write_bytes(raw)
+    (tmp_path / ROBOT.model).write_bytes(ROBOT.mjcf.read_bytes())
+    robot = load_robot(tmp_path)
+    assert robot.toml.encode() == raw
+    assert parse_robot(robot.toml, tmp_path) == robot
 
 
 def test_a_robot_is_found_by_name_folder_and_file():
     assert "quadruped" in available_robots()
-    for place in (ROBOT.directory, ROBOT.directory / "robot.toml", str(ROBOT.directory)):
+    for place in (FOLDER, FOLDER / "robot.toml", str(FOLDER)):
         assert load_robot(place).joint_names == ROBOT.joint_names
 
 
@@ -61,7 +166,7 @@ def test_a_robot_cannot_be_changed():
 
 def test_a_joint_may_differ_from_the_defaults():
     first = "motor = { id = 1, sign = 1 }"
-    robot = parse_robot(changed(first, f"kp = 20.0\n{first}"), ROBOT.directory)
+    robot = parse_robot(changed(first, f"kp = 20.0\n{first}"), FOLDER)
     assert (robot.joints[0].kp, robot.joints[1].kp) == (20.0, 13.8)
 
 
@@ -90,39 +195,37 @@ def test_the_source_is_named(tmp_path: Path):
 EXACT = [
     (
         changed("[joint_defaults]\n", "[joint_defaults]\ntorque = 1.0\n"),
-        "joint[0] 'front_left_hip_roll'.torque: found 'an unknown key', allowed is one of "
-        "name, default, rest, lower, upper, torque_limit, velocity_limit, rate_limit, kp, kd, "
+        "joint[0] 'hip_roll'.torque: found 'an unknown key', allowed is one of "
+        "name, default, rest, lower, upper, torque_limit, rate_limit, kp, kd, "
         "armature, friction, motor",
     ),
     (
         changed("rest = 1.65\n", ""),
-        "joint[1] 'front_left_hip_pitch'.rest: found 'nothing', allowed is a value: it is missing",
+        "joint[1] 'hip_pitch'.rest: found 'nothing', allowed is a value: it is missing",
     ),
     (
         changed("lower = -0.6", "lower = 0.6"),
-        "joint[0] 'front_left_hip_roll'.lower: found 0.6, allowed is < upper = 0.6",
+        "joint[0] 'hip_roll'.lower: found 0.6, allowed is < upper = 0.6",
     ),
     (
         changed("id = 3, ", "id = 2, "),
-        "joint[2] 'front_left_knee'.motor.id: found 2, allowed is an id that is free "
-        "on bus 'motors'",
+        "joint[2] 'knee'.motor.id: found 2, allowed is an id that is free on bus 'motors'",
     ),
     (
         changed("torque_limit = 2.0", "torque_limit = 0"),
-        "joint[0] 'front_left_hip_roll'.torque_limit: found 0.0, allowed is > 0",
+        "joint[0] 'hip_roll'.torque_limit: found 0.0, allowed is > 0",
     ),
     (
         changed("torque_limit = 2.0", "torque_limit = 3.1"),
-        "joint[0] 'front_left_hip_roll'.torque_limit: found 3.1, allowed is <= 3.0, "
-        "the motor's stall torque",
+        "joint[0] 'hip_roll'.torque_limit: found 3.1, allowed is <= 3.0, the motor's stall torque",
     ),
     (
         changed('bus = "motors"', 'bus = "motor"'),
-        "joint[0] 'front_left_hip_roll'.motor.bus: found 'motor', allowed is one of motors, imu",
+        "joint[0] 'hip_roll'.motor.bus: found 'motor', allowed is one of motors, imu",
     ),
     (
         changed("default = 0.75", "default = 2.5"),
-        "joint[1] 'front_left_hip_pitch'.default: found 2.5, allowed is in [-0.6, 2.0]",
+        "joint[1] 'hip_pitch'.default: found 2.5, allowed is in [-0.6, 2.0]",
     ),
     (
         changed("format = 1", "format = 2"),
@@ -149,7 +252,7 @@ def test_the_exact_words(text: str, message: str):
 
 
 OTHERS = [
-    ("front_left_knee", "front_left_hip_roll", "name: found 'front_left_hip_roll'"),
+    ('"knee"', '"hip_roll"', "name: found 'hip_roll'"),
     ("sign = 1 }", "sign = 0 }", "motor.sign: found 0, allowed is 1 or -1"),
     ("id = 1,", "id = 253,", "motor.id: found 253, allowed is 0 to 252"),
     ("id = 1,", 'id = "1",', "motor.id: found '1', allowed is a whole number"),
@@ -158,7 +261,7 @@ OTHERS = [
     ("kp = 13.8", "kp = -1.0", "kp: found -1.0, allowed is > 0"),
     ("kd = 0.37", "kd = -0.1", "kd: found -0.1, allowed is >= 0"),
     ("gear = 1.0", "gear = -1.0", "gear: found -1.0, allowed is > 0"),
-    ("velocity_limit = 8.0", "velocity_limit = inf", "velocity_limit: found inf"),
+    ("rate_limit = 16.0", "rate_limit = inf", "rate_limit: found inf"),
     ('model = "XM430-W210"', 'model = "XM540"', "motor.model: found 'XM540', allowed is one of"),
     ('model = "quadruped.xml"', 'model = "dog.xml"', "model: found 'dog.xml', allowed is an MJCF"),
     ("baud_rate = 1_000_000", "baud_rate = 0", "bus.motors.baud_rate: found 0, allowed is > 0"),
@@ -171,6 +274,8 @@ OTHERS = [
     ('[imu]\nbus = "imu"', '[imu]\nbus = "x"', "imu.bus: found 'x', allowed is one of motors, imu"),
     ("format = 1\n", "format = 1\ncolour = 3\n", "colour: found 'an unknown key'"),
     ("control_period = 0.02", "control_period = 0", "control_period: found 0.0, allowed is > 0"),
+    ('bus = "motors"', 'bus = "imu"', "found 'imu', allowed is a bus that speaks dynamixel"),
+    ('[imu]\nbus = "imu"', '[imu]\nbus = "motors"', "allowed is a bus that speaks witmotion"),
 ]
 
 

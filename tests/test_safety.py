@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kinematic_robot import Action, FakeClock, KinematicRobot, silence
+from kinematic_robot import FakeClock, KinematicRobot, silence
 from surefoot.deploy.checks import preflight, tilt
-from surefoot.deploy.safety import Fault, SafetyMonitor, State, Verdict
+from surefoot.deploy.safety import SafetyMonitor
+from surefoot.deploy.verdict import Decision, Fault, State, Verdict
 from surefoot.hardware.interface import Mode, Sample
 from surefoot.models.errors import UsageError
 from surefoot.models.limits import Reason
-from surefoot.models.robot import load_robot
+from surefoot.models.robot_file import load_robot
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
@@ -28,6 +29,11 @@ DAMP_TICKS = round(SAFETY.damp_time / PERIOD) + 1
 DOWN = np.array([0.0, 0.0, -1.0])
 
 
+def wanting(joint_target: np.ndarray) -> Decision:
+    """A decision for this joint target."""
+    return Decision({}, np.zeros(N), joint_target)
+
+
 class Bench:
     """A monitor, its robot, and a policy that wants the standing pose."""
 
@@ -35,7 +41,7 @@ class Bench:
         self.clock = FakeClock()
         self.robot = KinematicRobot(ROBOT, self.clock)
         self.monitor = SafetyMonitor(ROBOT, self.robot, dry_run)
-        self.decide: Callable[[], Action | None] = lambda: Action(ROBOT.default_pose, np.zeros(N))
+        self.decide: Callable[[], Decision | None] = lambda: wanting(ROBOT.default_pose)
         self.missed = 0
 
     def tick(self) -> Verdict:
@@ -94,7 +100,7 @@ def test_standing_up_is_smooth_and_its_cap_rises():
     bench = Bench()
     bench.monitor.start()
     verdicts = bench.until(State.RUN, STAND_TICKS + 1)
-    targets = np.array([v.target for v in verdicts])
+    targets = np.array([v.limited_target for v in verdicts])
     np.testing.assert_array_equal(targets[0], ROBOT.rest_pose)  # the start moves nothing
     np.testing.assert_allclose(targets[HALF], (ROBOT.rest_pose + ROBOT.default_pose) / 2)
     np.testing.assert_allclose(targets[-1], ROBOT.default_pose)
@@ -109,15 +115,15 @@ def test_standing_up_is_smooth_and_its_cap_rises():
 
 def test_lying_down_goes_on_from_the_last_target():
     bench = Bench().running()
-    bench.decide = lambda: Action(ROBOT.default_pose + 0.1, np.zeros(N))
+    bench.decide = lambda: wanting(ROBOT.default_pose + 0.1)
     bench.ticks(3)
     # The robot sags under its weight: what carries it must not let go as the lying down begins.
     bench.robot.spoil = lambda s: replace(s, joint_pos=s.joint_pos - 0.05)
-    last = bench.tick().target
+    last = bench.tick().limited_target
     bench.monitor.stop()
     first = bench.tick()
     assert first.state is State.LIE
-    np.testing.assert_allclose(first.target, last, atol=2e-3)
+    np.testing.assert_allclose(first.limited_target, last, atol=2e-3)
     np.testing.assert_allclose(first.torque_cap, ROBOT.torque_limit, rtol=0.02)
     verdicts = bench.until(State.DAMP, STAND_TICKS + 1)
     assert verdicts[-2].torque_cap[0] == pytest.approx(0.3 * 2.0, rel=0.03)
@@ -163,7 +169,7 @@ def test_slow_enabling_and_spikes_move_no_target_by_leaps():
     verdicts = bench.ticks(30)
     bench.clock.pass_by(0.7)
     verdicts += bench.ticks(30)
-    targets = np.array([v.target for v in verdicts])
+    targets = np.array([v.limited_target for v in verdicts])
     assert np.abs(np.diff(targets, axis=0)).max() < 2 * 0.0174
 
 
@@ -174,34 +180,34 @@ def test_targets_pass_the_limiter_and_leave_their_reasons():
     bench = Bench().running()
     wild = ROBOT.default_pose.copy()
     wild[2] = -50.0
-    bench.decide = lambda: Action(wild, np.zeros(N))
+    bench.decide = lambda: wanting(wild)
     first = bench.tick()
     # Torque is the tightest: 2 N·m / 13.8 N·m/rad = 0.1449 rad around the measured angle.
-    assert first.target[2] == pytest.approx(-1.5 - 2.0 / 13.8)
+    assert first.limited_target[2] == pytest.approx(-1.5 - 2.0 / 13.8)
     assert first.reasons[2] == Reason.RATE | Reason.TORQUE
     assert not first.reasons[[i for i in range(N) if i != 2]].any()
     for _ in range(20):
         last = bench.tick()
-    assert last.target[2] == ROBOT.lower[2]
+    assert last.limited_target[2] == ROBOT.lower[2]
     assert last.reasons[2] & Reason.POSITION
     assert last.state is State.RUN
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place", ["target", "action"])
+@pytest.mark.parametrize("place", ["joint_target", "action"])
 def test_a_single_non_finite_decision_is_refused_whole(value: float, place: str):
     bench = Bench().running()
-    before = bench.tick().target
-    bad = Action(ROBOT.default_pose + 0.1, np.zeros(N))
+    before = bench.tick().limited_target
+    bad = wanting(ROBOT.default_pose + 0.1)
     array = getattr(bad, place).copy()
     array[7] = value
-    setattr(bad, place, array)
+    bad = replace(bad, **{place: array})
     good, bench.decide = bench.decide, lambda: bad
     verdict = bench.tick()
     assert (verdict.state, verdict.mode) == (State.HOLD, Mode.HOLD)
     assert verdict.fault is Fault.NON_FINITE
     assert f"policy: {place}[7]: found {value}" in verdict.message
-    np.testing.assert_array_equal(verdict.target, before)
+    np.testing.assert_array_equal(verdict.limited_target, before)
     bench.decide = good
     verdict = bench.tick()
     assert (verdict.state, verdict.fault) == (State.RUN, Fault.NONE)
@@ -210,13 +216,13 @@ def test_a_single_non_finite_decision_is_refused_whole(value: float, place: str)
 @pytest.mark.parametrize(
     ("decision", "fault"),
     [
-        (Action(np.full(N, np.nan), np.zeros(N)), Fault.NON_FINITE),
-        (Action(np.zeros(1), np.zeros(N)), Fault.NON_FINITE),
-        (Action(np.zeros(N), np.zeros((1, N))), Fault.NON_FINITE),
+        (wanting(np.full(N, np.nan)), Fault.NON_FINITE),
+        (wanting(np.zeros(1)), Fault.NON_FINITE),
+        (Decision({}, np.zeros((1, N)), np.zeros(N)), Fault.NON_FINITE),
         (None, Fault.POLICY_STALLED),
     ],
 )
-def test_a_policy_that_stays_broken_ends_the_run(decision: Action | None, fault: Fault):
+def test_a_policy_that_stays_broken_ends_the_run(decision: Decision | None, fault: Fault):
     bench = Bench().running()
     bench.decide = lambda: decision
     verdicts = bench.until(State.DAMP, 7)
@@ -240,7 +246,7 @@ def test_a_policy_that_stays_broken_ends_the_run(decision: Action | None, fault:
 def test_whatever_the_policy_says_commands_stay_within_the_limits(targets: list[np.ndarray]):
     bench = Bench().running()
     for target in targets:
-        bench.decide = lambda target=target: Action(target, np.zeros(N))
+        bench.decide = lambda target=target: wanting(target)
         measured = bench.robot.joint_pos
         bench.tick()
         command = bench.robot.commands[-1]
@@ -486,16 +492,15 @@ def test_a_robot_that_did_not_get_up_does_not_run():
 
 # --- before the start -----------------------------------------------------------------------------
 
+KNEE = ROBOT.rest_pose[2]
 REFUSALS = {
-    "front_left_knee: found -1.65 rad, allowed is -2.65 ± 0.35 rad, the rest pose": lambda s: (
-        replace(s, joint_pos=s.joint_pos + JUMP)
+    f"front_left_knee: found {KNEE + 1:.2f} rad, allowed is {KNEE:.2f} ± 0.35 rad, the rest pose": (
+        lambda s: replace(s, joint_pos=s.joint_pos + JUMP)
     ),
-    "rear_right_knee: no reading yet, allowed is one at most 0.03 s old": lambda s: silence(
-        s, [11], math.inf
-    ),
+    "rear_right_knee: no reading yet": lambda s: silence(s, [11], math.inf),
     "imu: last reading 0.50 s ago, allowed is 0.03 s": spoiled(imu_age=0.5),
     "tilt: found 3.14 rad, allowed is at most 0.90 rad": spoiled(gravity=-DOWN),
-    "front_left_hip_pitch: hardware error (status 0x00), allowed is none: reboot it": spoiled(
+    "front_left_hip_pitch: hardware error (status 0x00): reboot it": spoiled(
         alert=np.eye(N, dtype=bool)[1]
     ),
     "gyro[2]: found nan, allowed is a finite number": spoiled(gyro=np.array([0, 0, np.nan])),
@@ -505,7 +510,7 @@ REFUSALS = {
     "front_left_hip_roll: found 90.0 °C, allowed is at most 70.0 °C": lambda s: replace(
         s, health=replace(s.health, temperature=np.where(np.arange(N) == 0, 90.0, 30.0))
     ),
-    "voltage: not known yet of 12 motors, allowed is of none": lambda s: replace(
+    "voltage: not known yet of 12 motors": lambda s: replace(
         s, health=replace(s.health, voltage=np.full(N, np.nan))
     ),
 }
@@ -532,15 +537,15 @@ def test_a_dry_run_limits_and_writes_nothing():
     bench = Bench(dry_run=True)
     verdict = bench.tick()
     assert (verdict.state, verdict.mode) == (State.OFF, Mode.OFF)
-    # The knee lies at -2.65 and the policy wants -1.5: the torque window ends at -2.65 + 2 / 13.8.
-    assert verdict.target[2] == pytest.approx(-2.65 + 2.0 / 13.8)
+    # The knee lies at rest and the policy wants -1.5: the torque window ends 2 / 13.8 from there.
+    assert verdict.limited_target[2] == pytest.approx(KNEE + 2.0 / 13.8)
     assert verdict.reasons[2] & Reason.TORQUE
     bench.robot.spoil = spoiled(gravity=-DOWN)
     verdict = bench.tick()
     assert (verdict.state, verdict.fault) == (State.OFF, Fault.TILT)
     assert verdict.message.startswith("TILT")
     bench.robot.spoil = lambda s: s
-    bench.decide = lambda: Action(np.full(N, np.nan), np.zeros(N))
+    bench.decide = lambda: wanting(np.full(N, np.nan))
     assert bench.tick().fault is Fault.NON_FINITE
     bench.monitor.stop()
     bench.monitor.damp("twice")

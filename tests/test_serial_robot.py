@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from surefoot.hardware import xseries as x
-from surefoot.hardware.dynamixel import (
+from surefoot.hardware.dynamixel import xseries as x
+from surefoot.hardware.dynamixel.protocol import (
     ALERT,
     BROADCAST,
     Block,
@@ -22,17 +22,18 @@ from surefoot.hardware.dynamixel import (
     encode_status,
     take_packet,
 )
+from surefoot.hardware.dynamixel.units import MotorUnits
 from surefoot.hardware.interface import Command, Mode, Sample
-from surefoot.hardware.motor_units import MotorUnits
 from surefoot.hardware.port import SerialPort, drain, drop_input
 from surefoot.hardware.serial_robot import SerialRobot, open_robot
-from surefoot.hardware.witmotion import (
+from surefoot.hardware.witmotion.protocol import (
     encode_acceleration,
     encode_angular_velocity,
     encode_quaternion,
 )
-from surefoot.models.errors import DeviceError, NonFiniteError, UsageError
-from surefoot.models.robot import Robot, load_robot
+from surefoot.models.errors import DeviceError, NonFiniteError, RobotFileError, UsageError
+from surefoot.models.robot import Robot
+from surefoot.models.robot_file import load_robot
 
 DESCRIPTION = load_robot("quadruped")
 REST = DESCRIPTION.rest_pose
@@ -55,7 +56,7 @@ class Motors:
 
     def __init__(self, clock: Clock, ids: range = IDS) -> None:
         self.clock = clock
-        self.tables = {id: bytearray(x.TABLE_SIZE) for id in ids}
+        self.tables = {id: bytearray(x.INDIRECT_DATA + x.INDIRECT_COUNT) for id in ids}
         self.requests: list[Packet] = []
         self.pending = b""
         self.ready = 0.0
@@ -247,7 +248,7 @@ def test_torque_found_on_is_left_on_and_told(bench: Bench) -> None:
     assert not bench.motors.seen(Instruction.SYNC_WRITE)
     notes = [note for note in robot.read().wire_notes if "torque on (ID 4)" in note]
     assert len(notes) == 1
-    with pytest.raises(DeviceError, match=r"found torque on \(ID 4\).*switch it off first"):
+    with pytest.raises(DeviceError, match=r"torque is on already \(ID 4\): .*switch it off first"):
         robot.write(track())
     assert bench.motors.get(4, x.TORQUE_ENABLE) == 1
     for _ in range(13):  # the slow read works without indirect addresses too
@@ -278,13 +279,27 @@ def test_a_wrong_motor_is_named(
 
 def test_silent_motors_are_named_all_at_once(bench: Bench) -> None:
     bench.motors.silent = {3, 7}
-    with pytest.raises(DeviceError, match=r"memory, 1000000 baud\): found no answer of ID 3, 7,"):
+    with pytest.raises(DeviceError, match=r"memory, 1000000 baud\): no answer of ID 3, 7, of 12"):
         bench.open()
 
 
 def test_a_silent_imu_is_named(bench: Bench) -> None:
     bench.imu.sending = False
-    with pytest.raises(DeviceError, match=r"IMU on bus 'imu'.*found packets of no type"):
+    with pytest.raises(DeviceError, match=r"IMU on bus 'imu'.*no packets of type 0x51, 0x52, 0x59"):
+        bench.open()
+
+
+@pytest.mark.parametrize(
+    ("bus", "protocol", "driven"),
+    [("motors", "witmotion", "dynamixel"), ("imu", "nmea", "witmotion")],
+)
+def test_a_bus_that_no_driver_here_drives_is_refused(bus: str, protocol: str, driven: str) -> None:
+    buses = dict(DESCRIPTION.buses)
+    buses[bus] = dataclasses.replace(buses[bus], protocol=protocol)
+    bench = Bench(dataclasses.replace(DESCRIPTION, buses=buses))
+    with pytest.raises(
+        RobotFileError, match=rf"^bus\.{bus}\.protocol: found {protocol}, .*{driven}$"
+    ):
         bench.open()
 
 
@@ -565,7 +580,7 @@ def test_a_motor_lost_while_enabling_switches_all_off(bench: Bench) -> None:
         return reply
 
     bench.motors.mangle = unplug
-    with pytest.raises(DeviceError, match=r"ID 12 .*found no answer in torque enable"):
+    with pytest.raises(DeviceError, match=r"ID 12 .*torque enable .*: no answer after writing it"):
         robot.write(track())
     assert all(bench.motors.get(id, x.TORQUE_ENABLE) == 0 for id in range(1, 12))
 
@@ -589,8 +604,11 @@ def test_wrong_shapes_and_missing_targets_are_refused(bench: Bench) -> None:
     robot = bench.open()
     with pytest.raises(UsageError, match=r"target: found shape \(11,\), allowed is \(12,\)"):
         robot.write(Command(Mode.TRACK, REST[:11]))
-    with pytest.raises(UsageError, match="found none, allowed is one for TRACK"):
-        robot.write(Command(Mode.TRACK))
+    with pytest.raises(UsageError, match=r"torque_cap: found shape \(\), allowed is \(12,\)"):
+        robot.write(Command(Mode.HOLD, torque_cap=np.array(1.0)))
+    with pytest.raises(UsageError, match="target: TRACK needs one"):
+        Command(Mode.TRACK)
+    assert not bench.motors.seen(Instruction.SYNC_WRITE)[1:], "but the indirect addresses"
 
 
 def test_caps_stay_within_the_devices_limit(bench: Bench) -> None:
@@ -668,7 +686,9 @@ def test_tripped_watchdog_is_cleared_by_enabling_again(bench: Bench) -> None:
 
 
 def test_a_missing_port_is_one_line_that_lists_those_present() -> None:
-    with pytest.raises(DeviceError, match=r"^port /dev/none: found no such device, .*present: .+$"):
+    with pytest.raises(
+        DeviceError, match=r"^port /dev/none: there is no such device; ports present: .+$"
+    ):
         SerialPort("/dev/none", 115200)
     with pytest.raises(UsageError, match="found bus 'legs', allowed is one of motors, imu"):
         open_robot(DESCRIPTION, {"legs": "/dev/none"})
@@ -695,9 +715,9 @@ def test_serial_port_on_a_pseudo_terminal() -> None:
         os.write(device, bytes(300))
         assert drop_input(port) == 300
         os.close(device)
-        with pytest.raises(DeviceError, match="found it gone"):
+        with pytest.raises(DeviceError, match=r"the device is gone \(unplugged\?\)"):
             port.read(soon())
-        with pytest.raises(DeviceError, match="found it gone"):
+        with pytest.raises(DeviceError, match=r"the device is gone \(unplugged\?\)"):
             port.write(packet)
     finally:
         port.close()

@@ -1,4 +1,4 @@
-"""The simulated servos and sensors against the law and the faults that robots.py writes down."""
+"""The simulated servos and sensors against the law and the faults of robot_batch.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from surefoot.models.robot import load_robot
-from surefoot.sim.robots import RobotBatch
+from surefoot.models.robot_file import load_robot
+from surefoot.sim.robot_batch import RobotBatch
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)

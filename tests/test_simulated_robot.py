@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from kinematic_robot import Action
-from surefoot.deploy.checks import Fault
 from surefoot.deploy.loop import run
-from surefoot.deploy.record import RunSummary
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
-from surefoot.deploy.verdict import Verdict
+from surefoot.deploy.summary import RunSummary
+from surefoot.deploy.verdict import Decision, Fault, Verdict
 from surefoot.hardware.interface import Command, Mode, Sample
-from surefoot.models.robot import load_robot
+from surefoot.models.errors import RobotFileError
+from surefoot.models.robot_file import load_robot
 from surefoot.sim.randomisation import TRAINING, Uniform
 from surefoot.sim.simulated_robot import SimulatedRobot
+from surefoot.sim.world import build_spec, height_on_floor
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
@@ -51,9 +53,9 @@ class Circle:
     def reset(self) -> None:
         pass
 
-    def act(self, sample: Sample, _command: np.ndarray, tick: int) -> Action:
+    def act(self, sample: Sample, _command: np.ndarray, tick: int) -> Decision:
         target = self.policy(sample, tick)
-        return Action(target, (target - ROBOT.default_pose).astype(np.float32))
+        return Decision({}, (target - ROBOT.default_pose).astype(np.float32), target)
 
     def read(self) -> Sample:
         self.samples.append(self.robot.read())
@@ -94,6 +96,22 @@ def test_it_lies_settled_when_time_begins():
     assert SafetyMonitor(ROBOT, robot).preflight(sample) == []
 
 
+def test_the_height_on_the_floor_is_that_of_the_lowest_geom(tmp_path: Path):
+    box = '<geom type="box" size="0.3 0.1 0.02" pos="0 0 -0.05" contype="1"/>'
+    (tmp_path / "box.xml").write_text(
+        f"""<mujoco><worldbody><body name="base" pos="0 0 1"><freejoint/>{box}
+        <geom type="sphere" size="0.9" contype="0" conaffinity="0"/></body></worldbody></mujoco>"""
+    )
+    model = build_spec(replace(ROBOT, directory=tmp_path, model="box.xml", joints=())).compile()
+    assert height_on_floor(model, np.array([5, 5, 3, 1, 0, 0, 0])) == pytest.approx(0.07)
+    # On its side, its longest edge points down.
+    pitched = np.array([0, 0, 0, np.sqrt(0.5), 0, np.sqrt(0.5), 0])
+    assert height_on_floor(model, pitched) == pytest.approx(0.3)
+    model.geom_contype[:] = 0
+    with pytest.raises(RobotFileError, match="found none with contype 1"):
+        height_on_floor(model, pitched)
+
+
 def test_time_is_physics():
     robot = SimulatedRobot(ROBOT)
     robot.sleep_until(0.1)
@@ -108,7 +126,7 @@ def test_a_whole_run():
     circle = Circle()
     summary = circle.run(duration=1.0)
     assert circle.states == ["STAND", "RUN", "LIE", "DAMP", "OFF"]
-    assert (summary.fault, summary.cause, summary.missed) == (Fault.NONE, "", 0)
+    assert (summary.fault, summary.cause, summary.figures.missed_deadlines) == (Fault.NONE, "", 0)
     assert summary.run_time == pytest.approx(1.0)
     heights = np.array(circle.heights)
     assert heights[circle.during("RUN")].min() > STANDING
@@ -149,17 +167,18 @@ def test_a_policy_that_kicks_is_held_within_the_torque_limits():
     circle = Circle(kick)
     summary = circle.run(duration=2.0)
     running = circle.during("RUN")
-    assert summary.reasons["TORQUE"] > 100, "the limiter had work"
+    torque = summary.figures.reasons["TORQUE"]
+    assert sum(torque.joints.values()) > 100, "the limiter had work"
     torque = np.abs([circle.torques[i] for i in running])
     assert (torque <= ROBOT.torque_limit + 1e-9).all()
     # What was asked for is at most the limit at the sample, whatever the policy wanted.
     for i in running:
         verdict, sample = circle.verdicts[i], circle.samples[i]
-        asked = ROBOT.kp * (verdict.target - sample.joint_pos) - ROBOT.kd * sample.joint_vel
-        inside = (verdict.target > ROBOT.lower) & (verdict.target < ROBOT.upper)
+        asked = ROBOT.kp * (verdict.limited_target - sample.joint_pos) - ROBOT.kd * sample.joint_vel
+        inside = (verdict.limited_target > ROBOT.lower) & (verdict.limited_target < ROBOT.upper)
         assert (np.abs(asked[inside]) <= ROBOT.torque_limit[inside] + 1e-9).all()
-        assert (verdict.target >= ROBOT.lower).all()
-        assert (verdict.target <= ROBOT.upper).all()
+        assert (verdict.limited_target >= ROBOT.lower).all()
+        assert (verdict.limited_target <= ROBOT.upper).all()
     assert np.abs([circle.samples[i].joint_pos for i in running]).max() < 3.0
     assert circle.states[-1] in ("OFF", "FAULT")
     assert circle.heights[-1] < LYING or summary.fault is Fault.TILT
@@ -209,7 +228,9 @@ def test_a_policy_that_gives_nan_ends_the_run_lying():
     summary = circle.run(duration=5.0)
     assert summary.fault is Fault.NON_FINITE
     assert circle.states == ["STAND", "RUN", "HOLD", "DAMP", "FAULT"]
-    assert np.isfinite([verdict.target for verdict in circle.verdicts if verdict.mode > 1]).all()
+    assert np.isfinite(
+        [verdict.limited_target for verdict in circle.verdicts if verdict.mode > 1]
+    ).all()
     assert circle.heights[-1] < LYING
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import surefoot.sim
 from gymnasium.utils.env_checker import check_env
-from surefoot.models.robot import load_robot
-from surefoot.sim.video import RenderError
+from surefoot.models.errors import RenderError
+from surefoot.models.robot_file import load_robot
 from surefoot.sim.walk import WalkEnv
 
 ROBOT = load_robot("quadruped")
@@ -79,6 +79,7 @@ def test_the_single_environment_is_a_row_of_the_vector():
     observation, _, terminated, _, _ = single.step(np.zeros(N, np.float32))
     assert terminated
     assert observation[5] > 0.5, "the true last observation: on its back"
+    assert single.unwrapped.walk.robots.gravity[0, 2] > 0.5, "and so it would be rendered"
     assert single.reset()[0][5] < -0.9
 
 

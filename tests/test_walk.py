@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
-from surefoot.models.errors import NonFiniteError
+from surefoot.models.errors import NonFiniteError, RobotFileError, UsageError
 from surefoot.models.limits import Reason, limit_target
-from surefoot.models.robot import load_robot
-from surefoot.models.task import Reflection, TaskEnv
-from surefoot.sim import robots as robots_module
-from surefoot.sim import walk
-from surefoot.sim.randomisation import TRAINING, Term, Uniform, push
-from surefoot.sim.walk import COMMAND_RANGE, RewardWeights, WalkEnv
+from surefoot.models.observation import input_widths, observe
+from surefoot.models.robot import Robot
+from surefoot.models.robot_file import load_robot
+from surefoot.models.task import DeployableTask, Reflection, TaskEnv
+from surefoot.sim import robot_batch, walk
+from surefoot.sim.randomisation import TRAINING, Uniform, Variation, push
+from surefoot.sim.symmetry import left_right_mirror
+from surefoot.sim.walk import COMMAND_RANGE, GAIT_PERIOD, RewardWeights, WalkEnv
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
 PERIOD = ROBOT.control_period
-OFTEN_PUSHED = (*TRAINING[:-1], Term(push, Uniform(-0.3, 0.3), TRAINING[-1].per, Uniform(0.1, 0.3)))
+OFTEN_PUSHED = (
+    *TRAINING[:-1],
+    Variation(push, Uniform(-0.3, 0.3), TRAINING[-1].per, Uniform(0.1, 0.3)),
+)
 REWARD_TERMS = list(RewardWeights.__dataclass_fields__)
 
 
@@ -284,6 +292,75 @@ def test_commands_are_redrawn_every_three_to_seven_seconds_within_range():
     assert np.mean(np.array(waits) < 7.0 + 2 * PERIOD) > 0.9
 
 
+# --- which robots -----------------------------------------------------------------------------
+
+
+FOOT = 'type="sphere" size="0.014"'
+
+
+def another(folder: Path, changes: dict[str, str]) -> Robot:
+    """The quadruped with other words in its MJCF and its robot.toml."""
+    mjcf, toml = ROBOT.mjcf.read_text(), ROBOT.toml
+    for before, after in changes.items():
+        assert before in mjcf + toml
+        mjcf, toml = mjcf.replace(before, after), toml.replace(before, after)
+    (folder / ROBOT.model).write_text(mjcf)
+    (folder / "robot.toml").write_text(toml)
+    return load_robot(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rear_left_foot": "rear_left_toe"}, "the foot spheres front_left_foot, front_right_foot"),
+        ({'site name="rear_left_foot"': 'site name="tail"'}, "the foot sites front_left_foot"),
+        ({"front_": "fore_"}, "allowed are a sphere and a site each named front_left_foot"),
+        ({FOOT: 'type="box" size="0.014 0.014 0.014"'}, "found the foot spheres none"),
+        ({'"front_left_knee"': '"front_port_knee"'}, "the other side of 'front_port_knee'"),
+    ],
+)
+def test_a_robot_that_cannot_walk_this_walk_is_refused(
+    tmp_path: Path, changes: dict[str, str], words: str
+):
+    robot = another(tmp_path, changes)
+    with pytest.raises(UsageError) as caught:
+        WalkEnv(1, robot)
+    assert str(caught.value).startswith("walk: found ")
+    assert words in str(caught.value)
+
+
+def test_a_standing_pose_that_leans_is_refused():
+    first, *others = ROBOT.joints
+    leaning = dataclasses.replace(first, default=first.default + 0.1)
+    with pytest.raises(UsageError, match="its own mirror image"):
+        WalkEnv(1, dataclasses.replace(ROBOT, joints=(leaning, *others)))
+
+
+def test_joints_in_another_order_than_the_bodys_are_refused():
+    first, second, *others = ROBOT.joints
+    with pytest.raises(RobotFileError, match=r"quadruped\.xml: found the joints front_left"):
+        WalkEnv(1, dataclasses.replace(ROBOT, joints=(second, first, *others)))
+
+
+def test_larger_feet_stand_higher(tmp_path: Path):
+    robot = another(
+        tmp_path, {'<geom type="sphere" size="0.014"': '<geom type="sphere" size="0.02"'}
+    )
+    small, large = nominal(), WalkEnv(1, robot, randomisation=(), nthread=1)
+    assert large.foot_radius.tolist() == [0.02] * 4
+    assert large.standing_height == pytest.approx(small.standing_height + 0.006)
+    large.reset(seed=0)
+    expected = large.robots.feet[0, :, 2] - 0.02
+    np.testing.assert_allclose(large.privileged[0, -8:-4], expected, atol=1e-6)
+
+
+def test_what_export_reads():
+    task: DeployableTask = nominal()
+    assert task.robot is ROBOT
+    assert (task.action_scale, task.clock_period) == (0.35, 0.5)
+    assert task.command_range == (0.35, 0.2, 0.8)
+
+
 # --- symmetry ---------------------------------------------------------------------------------
 
 
@@ -304,18 +381,48 @@ def test_the_mirror_of_an_action_by_hand():
     assert reflected.tolist() == [-4, 5, 6, -1, 2, 3, -10, 11, 12, -7, 8, 9]
 
 
+def test_the_mirror_follows_the_order_of_the_terms():
+    """Whatever the order, a mirrored observation is the observation of mirrored inputs."""
+    env = WalkEnv(1, ROBOT, nthread=1)
+    rng = np.random.default_rng(0)
+    widths = {**input_widths(N), "clock": 1}
+    inputs = {name: rng.standard_normal((1, k)) for name, k in widths.items()}
+    joints = env.mirror.action
+    signs = {"gyro": [-1, 1, -1], "gravity": [1, -1, 1], "command": [1, -1, -1]}
+    reflected = {
+        name: value * signs[name] if name in signs else joints(value)
+        for name, value in inputs.items()
+        if name != "clock"
+    }
+    reflected["clock"] = inputs["clock"] + GAIT_PERIOD / 2
+    for terms in (env.terms, env.terms[::-1], env.terms[2:] + env.terms[:2]):
+        privileged = ("foot_heights", "gravity", "linear_velocity")
+        mirror = left_right_mirror(terms, privileged, ROBOT)
+        observation = observe(terms, inputs, np)
+        np.testing.assert_allclose(
+            mirror.observation(observation), observe(terms, reflected, np), atol=1e-6
+        )
+        heights, gravity, velocity = rng.standard_normal((3, 4))
+        row = np.concatenate((observation[0], heights, gravity[:3], velocity[:3]))
+        expected = (
+            heights[[1, 0, 3, 2]], gravity[:3] * [1, -1, 1], velocity[:3] * [1, -1, 1]
+        )  # fmt: skip
+        found = mirror.privileged(row)[observation.shape[1] :]
+        np.testing.assert_allclose(found, np.concatenate(expected))
+
+
 def test_physics_observation_and_reward_are_the_same_in_the_mirror(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """With a solver that converges: PGS with few iterations depends on the contacts' order."""
-    training_model = robots_module.training_model
+    training_model = robot_batch.training_model
 
     def converged(robot):
         model = training_model(robot)
         model.opt.iterations, model.opt.tolerance = 1000, 0.0
         return model
 
-    monkeypatch.setattr(robots_module, "training_model", converged)
+    monkeypatch.setattr(robot_batch, "training_model", converged)
     env = nominal(2)
     mirror = env.mirror
     for _ in range(20):  # onto the floor
@@ -431,7 +538,7 @@ def test_the_reward_of_standing_still_by_hand():
     terms = reward_terms(env, still())
     robots = env.robots
     deviation = robots.joint_pos[0] - ROBOT.default_pose
-    height = robots.qpos[0, 2] - env._standing_height
+    height = robots.qpos[0, 2] - env.standing_height
     np.testing.assert_allclose(deviation, 0, atol=0.08)
     assert -0.02 < height < 0.0  # it sags under its weight
     assert terms["track"] == pytest.approx(1.0, abs=1e-3)
@@ -490,7 +597,6 @@ def test_penalties_by_hand():
 
 def test_without_randomisation_the_robot_is_nominal():
     env = nominal(3)
-    assert env.sampled == {}
     for name in ("geom_friction", "body_mass", "actuator_gainprm", "actuator_delay"):
         model = getattr(env.robots.model, name)
         np.testing.assert_array_equal(

@@ -77,7 +77,7 @@ def test_the_wheel_works_where_it_is_installed(wheel: Path, tmp_path: Path):
         file.extractall(tmp_path)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-        "import surefoot; from surefoot.models.robot import load_robot; "
+        "import surefoot; from surefoot.models.robot_file import load_robot; "
         "print(surefoot.__file__, len(load_robot('quadruped').joints))"
     )
     words = [sys.executable, "-c", code]

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from surefoot.deploy.contract import KEY, Contract
-from surefoot.models.robot import load_robot
+from surefoot.models.robot_file import load_robot
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)

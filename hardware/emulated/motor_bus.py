@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from . import xseries as x
-from .dynamixel import (
+from ..dynamixel import xseries as x
+from ..dynamixel.protocol import (
+    BITS_PER_BYTE,
     BROADCAST,
+    TURNAROUND,
     Block,
     Instruction,
     Packet,
@@ -25,11 +27,9 @@ from .dynamixel import (
     fast_status_size,
     take_packet,
 )
-from .emulated_motor import XSeriesMotor
-from .emulated_table import Refusal
+from .motor import XSeriesMotor
+from .table import Refusal
 
-TURNAROUND = 20e-6  # [s]
-BITS_PER_BYTE = 10
 CLEAR_TURNS = b"\x01\x44\x58\x4c\x22"  # params of CLEAR, and a guard against accidents
 SILENT_SLOT = 500e-6  # that a missing motor's successor waits; assumed [s]
 Reply = tuple[float, bytes]  # when its last bit is on the line [s], its bytes

@@ -1,7 +1,7 @@
 """An emulated robot: its devices on their buses, and a plant behind them.
 
 Pure and deterministic: time is an argument, bytes go in and come out with the time they are due.
-`emulator_process.py` puts it behind pseudo-terminals; a test may drive it with any clock.
+`process.py` puts it behind pseudo-terminals; a test may drive it with any clock.
 """
 
 from __future__ import annotations
@@ -10,33 +10,37 @@ from collections import deque
 
 import numpy as np
 
-from ..models.errors import RobotFileError
-from ..models.robot import Robot
-from . import xseries
-from .emulated_bus import EmulatedMotorBus, Reply
-from .emulated_imu import EmulatedImu
-from .emulated_motor import MotorDifference, XSeriesMotor
-from .plant import Plant, PlantState
+from ...models.errors import RobotFileError
+from ...models.robot import Robot
+from ..dynamixel import xseries
+from ..plant import Plant, PlantState
+from .imu import EmulatedImu
+from .motor import MotorDifference, XSeriesMotor
+from .motor_bus import EmulatedMotorBus, Reply
 
 
 class EmulatedRobot:
     """All devices of a robot. Nothing but bytes reaches the host."""
 
     def __init__(
-        self, robot: Robot, plant: Plant, seed: int = 0, difference: MotorDifference | None = None
+        self,
+        description: Robot,
+        plant: Plant,
+        seed: int = 0,
+        difference: MotorDifference | None = None,
     ):
-        """Power on: torque off, the plant as it lies.
+        """Power on: torque off, the plant as it lies. `seed` is of the sensors' noise.
 
         Raises:
             RobotFileError: a bus that no emulated device can serve.
         """
-        self.robot, self.plant = robot, plant
+        self.description, self.plant = description, plant
         self.difference = MotorDifference() if difference is None else difference
-        self.joint_torque = np.zeros(len(robot.joints))  # [N·m]. Shape (n,)
+        self.joint_torque = np.zeros(len(description.joints))  # [N·m]. Shape (n,)
         self._rng = np.random.default_rng(seed)
-        self._sign = np.array([joint.motor.sign for joint in robot.joints])
-        self._ratio = self._sign * np.array([joint.motor.gear for joint in robot.joints])
-        self._zero = np.array([joint.motor.zero for joint in robot.joints])
+        self._sign = np.array([joint.motor.sign for joint in description.joints])
+        self._ratio = self._sign * np.array([joint.motor.gear for joint in description.joints])
+        self._zero = np.array([joint.motor.zero for joint in description.joints])
         self.state: PlantState = plant.state
         self._start = self.state.time
         shafts = self._zero + self._ratio * self.state.joint_pos
@@ -45,13 +49,17 @@ class EmulatedRobot:
         )  # in the joints' order
         self._motor_buses = {
             name: EmulatedMotorBus(
-                [m for m, j in zip(self.motors, robot.joints, strict=True) if j.motor.bus == name]
+                [
+                    m
+                    for m, j in zip(self.motors, description.joints, strict=True)
+                    if j.motor.bus == name
+                ]
             )
-            for name, bus in robot.buses.items()
+            for name, bus in description.buses.items()
             if bus.protocol == "dynamixel"
         }
         self._imu = self._make_imu()
-        self._out: dict[str, deque[Reply]] = {name: deque() for name in robot.buses}
+        self._out: dict[str, deque[Reply]] = {name: deque() for name in description.buses}
         self._steps = 0
 
     @property
@@ -77,7 +85,7 @@ class EmulatedRobot:
         queue, due = self._out[bus], []
         while queue and queue[0][0] <= now:
             due.append(queue.popleft()[1])
-        heard = bus in self._motor_buses or baud_rate == self.robot.buses[bus].baud_rate
+        heard = bus in self._motor_buses or baud_rate == self.description.buses[bus].baud_rate
         return b"".join(due) if heard else b""
 
     def next_due(self, bus: str | None = None) -> float:
@@ -103,23 +111,23 @@ class EmulatedRobot:
         self.plant.step(self.joint_torque)
         self._steps += 1
         self.state = self.plant.state
-        self._out[self.robot.imu.bus].extend(self._imu.step(timestep, self.state))
+        self._out[self.description.imu.bus].extend(self._imu.step(timestep, self.state))
 
     def _motor(self, index: int, shaft: float) -> XSeriesMotor:
-        joint = self.robot.joints[index]
-        bus = self.robot.buses[joint.motor.bus]
+        joint = self.description.joints[index]
+        bus = self.description.buses[joint.motor.bus]
         where = f"joint '{joint.name}': motor.bus '{bus.name}'"
         if bus.protocol != "dynamixel":
             raise RobotFileError(f"{where}: found {bus.protocol}, allowed is dynamixel")
         if bus.baud_rate not in xseries.BAUD_CODES:
             allowed = ", ".join(map(str, xseries.BAUD_CODES))
             raise RobotFileError(f"{where}: found baud rate {bus.baud_rate}, allowed is {allowed}")
-        model = self.robot.motor_models[joint.motor.model]
+        model = self.description.motor_models[joint.motor.model]
         return XSeriesMotor(model, joint.motor.id, bus.baud_rate, shaft, self.difference)
 
     def _make_imu(self) -> EmulatedImu:
-        imu = self.robot.imu
-        bus = self.robot.buses[imu.bus]
+        imu = self.description.imu
+        bus = self.description.buses[imu.bus]
         if bus.protocol != "witmotion":
             raise RobotFileError(f"imu.bus: found {bus.protocol}, allowed is witmotion")
         return EmulatedImu(imu.rotation, imu.rate, bus.baud_rate, self._rng)

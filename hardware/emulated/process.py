@@ -16,17 +16,14 @@ import signal
 import struct
 import time
 import tty
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from ...models.errors import UsageError
+from ..truth import TruthFile
+from .robot import EmulatedRobot
 
-from ..models.errors import UsageError
-from .emulator import EmulatedRobot
-
-TRUTH_PERIOD = 0.02  # [s]
 LATE = 0.005  # a loop that comes later than this is counted [s]
 CATCH_UP = 0.05  # beyond it, time is lost rather than caught up with in a burst [s]
 PRIORITY = 10  # where it may be had; a host's real-time loop stays above
@@ -70,47 +67,6 @@ class PseudoTerminal:
         os.close(self._line)
 
 
-class TruthFile:
-    """The true state as CSV, a row every 20 ms, each flushed so that it survives a kill.
-
-    Columns: time (CLOCK_MONOTONIC) [s]; base position in the world [m]; base quaternion w x y z;
-    linear [m/s] and angular [rad/s] velocity in the base frame; for every joint its position [rad]
-    and the torque of its motor [N·m].
-    """
-
-    def __init__(self, path: Path, joint_names: Sequence[str]):
-        """Raises UsageError: the file cannot be written."""
-        try:
-            self._file = path.open("w", encoding="ascii")
-        except OSError as error:
-            raise UsageError(f"--truth {path}: {error.strerror}") from None
-        columns = ["time"]
-        columns += [f"base_position_{axis}" for axis in "xyz"]
-        columns += [f"base_quaternion_{axis}" for axis in "wxyz"]
-        columns += [f"linear_velocity_{axis}" for axis in "xyz"]
-        columns += [f"angular_velocity_{axis}" for axis in "xyz"]
-        columns += [f"joint_pos_{name}" for name in joint_names]
-        columns += [f"joint_torque_{name}" for name in joint_names]
-        self._file.write(",".join(columns) + "\n")
-        self._file.flush()
-        self._next = 0.0
-
-    def record(self, robot: EmulatedRobot, origin: float) -> None:
-        """Write a row if one is due. `origin` is the core's time 0 on CLOCK_MONOTONIC [s]."""
-        if robot.time < self._next:
-            return
-        self._next += TRUTH_PERIOD
-        state = robot.state
-        parts = (state.base_position, state.base_quaternion, state.linear_velocity)
-        parts += (state.angular_velocity, state.joint_pos, robot.joint_torque)
-        values = ",".join(f"{value:.6g}" for value in np.concatenate(parts))
-        self._file.write(f"{origin + robot.time:.6f},{values}\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
 @dataclass
 class Pace:
     """How well the loop kept real time."""
@@ -141,10 +97,10 @@ class Emulator:
         self._parent = None if parent_pid is None else _open_process(parent_pid)
         if self._parent is not None:
             self._stack.callback(os.close, self._parent)
-        self._truth = None if truth is None else TruthFile(truth, robot.robot.joint_names)
+        self._truth = None if truth is None else TruthFile(truth, robot.description.joint_names)
         if self._truth is not None:
             self._stack.callback(self._truth.close)
-        self._terminals = {name: PseudoTerminal() for name in robot.robot.buses}
+        self._terminals = {name: PseudoTerminal() for name in robot.description.buses}
         for terminal in self._terminals.values():
             self._stack.callback(terminal.close)
         for signum in (signal.SIGINT, signal.SIGTERM):
@@ -191,7 +147,8 @@ class Emulator:
             if data := self.robot.take(name, now, terminal.baud_rate):
                 terminal.write(data)
         if self._truth is not None:
-            self._truth.record(self.robot, origin)
+            robot = self.robot
+            self._truth.record(robot.time, origin, robot.state, robot.joint_torque)
 
     def _wait(self, origin: float) -> None:
         """Sleep until something is due or the host writes; look after the parent."""
@@ -211,4 +168,4 @@ def _open_process(pid: int) -> int:
     try:
         return os.pidfd_open(pid)
     except OSError:
-        raise UsageError(f"--parent-pid {pid}: found no such process") from None
+        raise UsageError(f"--parent-pid {pid}: there is no such process") from None

@@ -23,7 +23,6 @@ class Register:
 
 
 EEPROM_END = 64  # first address of the RAM area
-TABLE_SIZE = 676  # one past the last address, indirect data 56
 
 MODEL_NUMBER = Register("model number", 0, 2)
 MODEL_INFORMATION = Register("model information", 2, 4)
@@ -84,15 +83,10 @@ INDIRECT_ADDRESS = 168  # of the first one, 2 bytes each
 INDIRECT_DATA = 224  # of the first one, 1 byte each
 INDIRECT_COUNT = 28
 
-REGISTERS: tuple[Register, ...] = tuple(
-    value for value in list(globals().values()) if isinstance(value, Register)
-)
-
 COUNTS_PER_TURN = 4096
 RADIANS_PER_COUNT = 2 * math.pi / COUNTS_PER_TURN  # [rad]
 VELOCITY_UNIT = 0.229 * 2 * math.pi / 60  # 0.229 rpm [rad/s]
 CURRENT_UNIT = 0.00269  # of XM430 [A]
-PWM_UNIT = 0.00113  # of the supply voltage
 VOLTAGE_UNIT = 0.1  # [V]
 WATCHDOG_UNIT = 0.02  # [s]
 WATCHDOG_MAX = 127

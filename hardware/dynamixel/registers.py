@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..models.errors import DeviceError
-from ..models.robot import Joint
-from .motor_bus import MotorBus
-from .xseries import EEPROM_END, Register, unpack
+from ...models.errors import DeviceError
+from ...models.robot import Joint, MotorModel
+from .bus import MotorBus
+from .xseries import (
+    DRIVE_MODE,
+    EEPROM_END,
+    MODEL_NUMBER,
+    OPERATING_MODE,
+    OperatingMode,
+    Register,
+    unpack,
+)
 
 TRIES = 3  # of a request that must not fail
+TORQUE_ON_BY_GOAL, REVERSE = 0x08, 0x01  # bits of the drive mode that would surprise
+CHECK = "check its power and cable"
 
 
 class MotorRegisters:
@@ -29,11 +39,31 @@ class MotorRegisters:
         if silent := [id for id in self.ids if id not in found]:
             where = f"{self._bus.transport.name}, {self._bus.transport.baud_rate} baud"
             raise DeviceError(
-                f"bus '{self._bus.name}' ({where}): found no answer of ID "
-                f"{', '.join(map(str, silent))}, allowed is an answer of all of "
-                f"{', '.join(map(str, self.ids))}: check power, cable, IDs and baud rate"
+                f"bus '{self._bus.name}' ({where}): no answer of ID "
+                f"{', '.join(map(str, silent))}, of {len(self.ids)} motors: "
+                "check power, cable, IDs and baud rate"
             )
         return {id: found[id] for id in self.ids}
+
+    def check_setup(self, models: Sequence[MotorModel]) -> None:
+        """Refuse motors of another model, operating mode or drive mode than they must have.
+
+        Args:
+            models: what robot.toml says of each motor, in the joints' order.
+
+        Raises:
+            DeviceError: a motor is silent, or set up otherwise.
+        """
+        for (id, number), model in zip(self.model_numbers().items(), models, strict=True):
+            if number != model.model_number:
+                allowed = f"{model.model_number}, {model.name}"
+                raise self.error(id, MODEL_NUMBER, number, allowed)
+        for id, mode in self.read(OPERATING_MODE).items():
+            if mode != OperatingMode.CURRENT_BASED_POSITION:
+                raise self.error(id, OPERATING_MODE, mode, "5, current-based position")
+        for id, mode in self.read(DRIVE_MODE).items():
+            if mode & (TORQUE_ON_BY_GOAL | REVERSE):
+                raise self.error(id, DRIVE_MODE, mode, "one without the bits 0x01 and 0x08")
 
     def read(self, register: Register) -> dict[int, int]:
         """A register of all motors. Raises DeviceError where one stays silent."""
@@ -47,7 +77,7 @@ class MotorRegisters:
             if len(values) == len(self.ids):
                 return {id: values[id] for id in self.ids}
         silent = next(id for id in self.ids if id not in values)
-        raise self.error(silent, register, "no answer", "an answer")
+        raise DeviceError(f"{self._who(silent)}: no answer about its {register.name}, {CHECK}")
 
     def set(self, address: int, data: Mapping[int, bytes], what: str) -> None:
         """Write to all motors and read back. Raises DeviceError where one has another value."""
@@ -61,10 +91,13 @@ class MotorRegisters:
             if not wrong:
                 return
         id, value = next(iter(wrong.items()))
-        seen = "no answer" if value is None else value.hex(" ") or "a refusal"
+        where = f"{self._who(id)}: {what} (address {address})"
+        if value is None:
+            raise DeviceError(f"{where}: no answer after writing it, {CHECK}")
+        if not value:
+            raise DeviceError(f"{where}: it refuses to be read after writing it")
         raise DeviceError(
-            f"{self._who(id)}: found {seen} in {what} (address {address}) after writing it, "
-            f"allowed is {data[id].hex(' ')}"
+            f"{where}: found {value.hex(' ')} after writing it, allowed is {data[id].hex(' ')}"
         )
 
     def error(self, id: int, register: Register, found: object, allowed: str) -> DeviceError:

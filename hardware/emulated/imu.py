@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..models.errors import RobotFileError
-from . import witmotion
-from .emulated_bus import BITS_PER_BYTE, Reply
-from .plant import PlantState
+from ...models.errors import RobotFileError
+from ...models.rotation import multiply, rotation_matrix
+from ..dynamixel.protocol import BITS_PER_BYTE
+from ..plant import PlantState
+from ..witmotion import protocol as witmotion
+from .motor_bus import Reply
 
 BANDWIDTH_TIME = 0.0016  # time constant of gyro and accelerometer: 98 Hz [s]
 ATTITUDE_LAG = 0.005  # time constant of the attitude filter [s]
@@ -87,21 +89,3 @@ class EmulatedImu:
         )
         spent = BITS_PER_BYTE * witmotion.SIZE / self.baud_rate
         return [(now + (k + 1) * spent, packet) for k, packet in enumerate(packets)]
-
-
-def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
-    """The rotation that a unit quaternion w x y z stands for. Shape (3, 3)."""
-    w, x, y, z = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The Hamilton product of two quaternions w x y z: first b, then a."""
-    scalar = a[0] * b[0] - a[1:] @ b[1:]
-    return np.concatenate([[scalar], a[0] * b[1:] + b[0] * a[1:] + np.cross(a[1:], b[1:])])

@@ -7,7 +7,7 @@ Source: WIT Standard Communication Protocol
 
 The IMU sends these by itself at the rate it is set to, each type in a packet of its own and
 without a time. The sum passes one random payload in 256, so `take_packet` refuses implausible
-values too.
+values too. How it is set up is its maker's tool's affair: nothing is ever written to it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEADER = 0x55
 SIZE = 11  # [bytes]
 
 FULL_SCALE = 32768
-GRAVITY = 9.80665  # [m/s²]
+GRAVITY = 9.80665  # the device's unit of acceleration; a world's gravity is its own [m/s²]
 ACCELERATION_RANGE = 16 * GRAVITY  # [m/s²]
 ANGULAR_VELOCITY_RANGE = math.radians(2000)  # [rad/s]
 
@@ -33,7 +33,7 @@ NORM_TOLERANCE = 0.02  # of a quaternion
 
 
 class PacketType(IntEnum):
-    """The type byte. `Packet.values` holds SI values of the four that this project reads."""
+    """The type byte. `Packet.values` holds SI values of the three that this project reads."""
 
     TIME = 0x50
     ACCELERATION = 0x51
@@ -54,10 +54,7 @@ class Packet:
     """One packet whose sum held and whose values are plausible."""
 
     type: PacketType
-    values: tuple[float, ...]  # [m/s²], [rad/s], [rad] or unit w x y z; empty of other types
-
-
-# --- packets ------------------------------------------------------------------------------------
+    values: tuple[float, ...]  # [m/s²], [rad/s] or unit w x y z; empty of other types
 
 
 def encode_packet(type: int, payload: bytes) -> bytes:
@@ -76,11 +73,6 @@ def encode_acceleration(values: Sequence[float]) -> bytes:
 def encode_angular_velocity(values: Sequence[float]) -> bytes:
     """Angular velocity in the sensor frame [rad/s]. Shape (3,). Saturates at 2000 °/s."""
     return encode_packet(PacketType.ANGULAR_VELOCITY, _raw([*values, 0.0], ANGULAR_VELOCITY_RANGE))
-
-
-def encode_angle(values: Sequence[float]) -> bytes:
-    """Roll, pitch and yaw [rad]. Shape (3,)."""
-    return encode_packet(PacketType.ANGLE, _raw([*values, 0.0], math.pi))
 
 
 def encode_quaternion(values: Sequence[float]) -> bytes:
@@ -131,68 +123,4 @@ _TYPES = frozenset(PacketType)
 _SCALES = {
     PacketType.ACCELERATION: (ACCELERATION_RANGE, MAX_ACCELERATION),
     PacketType.ANGULAR_VELOCITY: (ANGULAR_VELOCITY_RANGE, MAX_ANGULAR_VELOCITY),
-    PacketType.ANGLE: (math.pi, math.pi),
 }
-
-
-# --- configuration ------------------------------------------------------------------------------
-
-
-class Register(IntEnum):
-    """Registers that a setup writes; `unlock` comes first, `SAVE` with 0 makes it lasting."""
-
-    SAVE = 0x00
-    CONTENT = 0x02
-    RATE = 0x03
-    BAUD = 0x04
-    BANDWIDTH = 0x1F
-    KEY = 0x69
-
-
-UNLOCK = b"\xff\xaa\x69\x88\xb5"  # opens the registers for ten seconds
-SAVE = b"\xff\xaa\x00\x00\x00"
-
-RATE_CODES = {0.2: 1, 0.5: 2, 1: 3, 2: 4, 5: 5, 10: 6, 20: 7, 50: 8, 100: 9, 200: 11}  # [Hz]
-BAUD_CODES = {
-    4800: 1,
-    9600: 2,
-    19200: 3,
-    38400: 4,
-    57600: 5,
-    115200: 6,
-    230400: 7,
-    460800: 8,
-    921600: 9,
-}
-BANDWIDTH_CODES = {256: 0, 188: 1, 98: 2, 42: 3, 20: 4, 10: 5, 5: 6}  # [Hz]
-
-
-def encode_write(register: int, value: int) -> bytes:
-    """A configuration write: FF AA register low high."""
-    return struct.pack("<BBBH", 0xFF, 0xAA, register, value)
-
-
-def content_bits(types: Sequence[PacketType]) -> int:
-    """The value of `Register.CONTENT` that makes the IMU send these packets."""
-    return sum(1 << (type - PacketType.TIME) for type in set(types))
-
-
-def encode_setup(rate: int, baud_rate: int, bandwidth: int) -> tuple[bytes, ...]:
-    """The writes that make a factory-fresh IMU send what this project reads, and keep it so.
-
-    They belong to a setup command: an IMU takes its new baud rate at once.
-
-    Args:
-        rate: one of `RATE_CODES` [Hz].
-        baud_rate: one of `BAUD_CODES` [baud].
-        bandwidth: one of `BANDWIDTH_CODES` [Hz].
-    """
-    wanted = (PacketType.ACCELERATION, PacketType.ANGULAR_VELOCITY, PacketType.QUATERNION)
-    return (
-        UNLOCK,
-        encode_write(Register.CONTENT, content_bits(wanted)),
-        encode_write(Register.RATE, RATE_CODES[rate]),
-        encode_write(Register.BANDWIDTH, BANDWIDTH_CODES[bandwidth]),
-        encode_write(Register.BAUD, BAUD_CODES[baud_rate]),
-        SAVE,
-    )

@@ -5,7 +5,7 @@ Source: ROBOTIS e-Manual, "DYNAMIXEL Protocol 2.0" (emanual.robotis.com/docs/en/
     FF FF FD 00 | ID | LEN_L LEN_H | INST | params ... | CRC_L CRC_H        LEN = params + 3
 
 A status packet has INST 0x55 and an ERR byte before its params. Nothing here waits, counts time or
-knows a motor: `motor_bus.py` does.
+knows a motor: `bus.py` does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ HEADER = b"\xff\xff\xfd\x00"
 BROADCAST = 0xFE
 MAX_ID = 252
 ALERT = 0x80  # bit of ERR: the device's hardware error status is not zero
+BITS_PER_BYTE = 10  # start, eight, stop
+TURNAROUND = 20e-6  # of a device, from a packet's last bit to its reply's first; assumed [s]
 MAX_LENGTH = 4096  # a longer LEN is taken for corruption: waiting for its bytes would stall the bus
 
 _TRIPLE = HEADER[:3]

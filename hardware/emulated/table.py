@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import xseries as x
-from .dynamixel import StatusError
-from .xseries import (
+from ..dynamixel import xseries as x
+from ..dynamixel.protocol import StatusError
+from ..dynamixel.xseries import (
     EEPROM_END,
     INDIRECT_ADDRESS,
     INDIRECT_COUNT,

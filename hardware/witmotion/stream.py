@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from ..models.errors import DeviceError
-from ..models.robot import Imu
-from .port import Clock, Transport
-from .witmotion import PacketType, take_packet
+from ...models.errors import DeviceError
+from ...models.robot import Imu
+from ...models.rotation import rotation_matrix
+from ..port import Clock, Transport
+from .protocol import PacketType, take_packet
 
 WANTED = (PacketType.ACCELERATION, PacketType.ANGULAR_VELOCITY, PacketType.QUATERNION)
 FIRST_WAIT = 1.0  # for one packet of each wanted type [s]
@@ -20,6 +21,13 @@ class ImuStream:
     """Reads what has come, without waiting, and keeps the newest packet of each type."""
 
     def __init__(self, imu: Imu, transport: Transport, clock: Clock) -> None:
+        """Listen to nothing yet: `wait` does first.
+
+        Args:
+            imu: what robot.toml says of it, with its rotation, sensor frame to base frame.
+            transport: of its bus, to which nothing is ever written.
+            clock: [s], monotonic, the one of the transport's deadlines and of `update`.
+        """
         self.transport = transport
         self.errors = 0  # refused runs of bytes so far
         self.gyro = np.full(3, np.nan)  # in the base frame [rad/s]
@@ -36,11 +44,12 @@ class ImuStream:
         deadline = self._clock() + FIRST_WAIT
         while math.isinf(self.age(now := self._clock())):
             if now >= deadline:
-                found = [f"0x{type:02X}" for type in WANTED if math.isfinite(self._times[type])]
+                where = f"{self.transport.name}, {self.transport.baud_rate} baud"
+                missing = [f"0x{type:02X}" for type in WANTED if math.isinf(self._times[type])]
                 raise DeviceError(
-                    f"IMU on bus '{self._name}' ({self.transport.name}): found packets of "
-                    f"{', '.join(found) or 'no type'} at {self.transport.baud_rate} baud, allowed "
-                    f"is a stream of {', '.join(f'0x{type:02X}' for type in WANTED)}"
+                    f"IMU on bus '{self._name}' ({where}): no packets of type "
+                    f"{', '.join(missing)} came within {FIRST_WAIT:g} s: check its power, cable, "
+                    "baud rate and which packets it is set to send"
                 )
             self._feed(self.transport.read(deadline), self._clock())
 
@@ -74,15 +83,3 @@ class ImuStream:
                 # The world's z axis, seen from the sensor, is the last row of sensor-to-world.
                 self.gravity = self._rotation @ -rotation_matrix(packet.values)[2]
         self._buffer = buffer
-
-
-def rotation_matrix(quaternion: tuple[float, ...]) -> np.ndarray:
-    """Rotation matrix of a unit quaternion w x y z. Shape (3, 3)."""
-    w, x, y, z = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )

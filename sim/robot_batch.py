@@ -15,8 +15,10 @@ import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
+from ..models.errors import RobotFileError
 from ..models.robot import Robot
-from .world import build_spec
+from ..models.rotation import rotate_inverse
+from .world import FOOT, build_spec
 
 SUBSTEPS = 4
 MAX_DELAY = 0.02  # of a command on its way to the servo [s]
@@ -76,12 +78,28 @@ JOINT_VEL_NOISE = 0.1  # [rad/s]
 
 
 class RobotBatch:
-    """N robots. Arrays of state have shape (N, …) and are current after `reset` and `step`."""
+    """N robots. Arrays of state have shape (N, …) and are current after `reset` and `step`.
+
+    `foot_geoms` and `foot_sites` are MuJoCo's ids, in the order of the feet's names.
+    """
 
     def __init__(self, robot: Robot, num_envs: int, nthread: int = 0) -> None:
+        """Nominal robots with perfect sensors, all at the model's `qpos0`.
+
+        Args:
+            robot: their description.
+            num_envs: N.
+            nthread: threads that step them; 0: as many as there are processors. The bits don't
+                depend on it.
+
+        Raises:
+            RobotFileError: the MJCF has other joints than robot.toml, another order of them, or no
+                free joint before them.
+        """
         self.robot = robot
         self.num_envs = num_envs
         self.model = training_model(robot)
+        _require_joint_order(self.model, robot)
         self.batch = Batch(self.model, num_envs, nthread)
         self.qpos = self.batch.bind("qpos")
         self.qvel = self.batch.bind("qvel")
@@ -90,8 +108,8 @@ class RobotBatch:
         self.time = self.batch.bind("time")  # since the reset [s]. Shape (N,)
         self.site_xpos = self.batch.bind("site_xpos")
         self.joint_torque = self.batch.bind("actuator_force")
-        self.foot_geoms = _ids(self.model, mujoco.mjtObj.mjOBJ_GEOM, "_foot")
-        self.foot_sites = _ids(self.model, mujoco.mjtObj.mjOBJ_SITE, "_foot")
+        self.foot_geoms = _feet(self.model, mujoco.mjtObj.mjOBJ_GEOM)
+        self.foot_sites = _feet(self.model, mujoco.mjtObj.mjOBJ_SITE)
         self.imperfections = Imperfections.none(num_envs, len(robot.joints))
         self._fields: dict[str, np.ndarray] = {}
         self._gyro_before = np.zeros((num_envs, 3))
@@ -195,14 +213,6 @@ class RobotBatch:
         self.batch.state[:] = state["state"]
 
 
-def rotate_inverse(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """World vector(s) seen from the frame with orientation w x y z. Shapes (N, 4), (…, 3)."""
-    w, axis = quaternion[:, :1], quaternion[:, 1:]
-    vector = np.broadcast_to(vector, axis.shape)
-    twice = 2 * np.cross(axis, vector)
-    return vector - w * twice + np.cross(axis, twice)
-
-
 def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """`vector` turned by a small rotation vector [rad], to first order. Shapes (N, 3)."""
     return vector + np.cross(rotation, vector)
@@ -212,10 +222,27 @@ def _noise(rng: np.random.Generator, wrong: Imperfections, deviation: float, k: 
     return deviation * wrong.noise * rng.standard_normal((len(wrong.noise), k), dtype=np.float32)
 
 
-def _ids(model: mujoco.MjModel, kind: mujoco.mjtObj, suffix: str) -> np.ndarray:
+def _feet(model: mujoco.MjModel, kind: mujoco.mjtObj) -> np.ndarray:
+    """Ids of the geoms or sites whose names end in `FOOT`, sorted by name. Shape (feet,)."""
     count = {mujoco.mjtObj.mjOBJ_GEOM: model.ngeom, mujoco.mjtObj.mjOBJ_SITE: model.nsite}[kind]
-    names = [mujoco.mj_id2name(model, kind, i) or "" for i in range(count)]
-    return np.array([i for i, name in enumerate(names) if name.endswith(suffix)])
+    names = {mujoco.mj_id2name(model, kind, i) or "": i for i in range(count)}
+    return np.array([names[name] for name in sorted(names) if name.endswith(FOOT)], dtype=int)
+
+
+def _require_joint_order(model: mujoco.MjModel, robot: Robot) -> None:
+    """Raise RobotFileError unless qpos is the base's pose, then robot.toml's joints in order."""
+    first, *others = (model.joint(i) for i in range(model.njnt))
+    names = tuple(joint.name for joint in others)
+    if first.type[0] != mujoco.mjtJoint.mjJNT_FREE:
+        raise RobotFileError(
+            f"{robot.mjcf.name}: found '{first.name}' as its first joint, "
+            "allowed is the base's freejoint"
+        )
+    if names != robot.joint_names:
+        raise RobotFileError(
+            f"{robot.mjcf.name}: found the joints {', '.join(names)}, "
+            f"allowed are robot.toml's, in its order: {', '.join(robot.joint_names)}"
+        )
 
 
 def _fresh_history(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:

@@ -2,14 +2,14 @@
 
 The whole stack runs on it without a port, without waiting and bit for bit the same every time:
 
-    lines = EmulatedLines(EmulatedRobot(robot, plant))
-    driver = SerialRobot(robot, lines.transports, lines.clock)
-    lines.wait_until(lines.clock() + robot.control_period)
+    lines = EmulatedLines(EmulatedRobot(description, plant))
+    driver = SerialRobot(description, lines.transports, lines.clock)
+    lines.wait_until(lines.clock() + description.control_period)
 """
 
 from __future__ import annotations
 
-from .emulator import EmulatedRobot
+from .robot import EmulatedRobot
 
 
 class EmulatedLines:
@@ -17,7 +17,7 @@ class EmulatedLines:
 
     def __init__(self, robot: EmulatedRobot):
         self.robot = robot
-        self.transports = {name: EmulatedLine(self, name) for name in robot.robot.buses}
+        self.transports = {name: EmulatedLine(self, name) for name in robot.description.buses}
         self._now = robot.time
 
     def clock(self) -> float:
@@ -35,7 +35,7 @@ class EmulatedLine:
 
     def __init__(self, lines: EmulatedLines, name: str):
         self.name = name
-        self.baud_rate = lines.robot.robot.buses[name].baud_rate
+        self.baud_rate = lines.robot.description.buses[name].baud_rate
         self._lines = lines
 
     def write(self, data: bytes) -> None:

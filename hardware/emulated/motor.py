@@ -1,6 +1,6 @@
-"""An emulated DYNAMIXEL X-series motor: control table, control law, heat and protections.
+"""An emulated DYNAMIXEL X-series motor: control table and control law.
 
-It works at its output shaft and knows no bus: `emulated_bus.py` speaks for it.
+It works at its output shaft and knows no bus: `motor_bus.py` speaks for it.
 
 Sources: ROBOTIS e-Manual, XM430-W210. What the manual leaves open is emulated so:
 
@@ -8,7 +8,6 @@ Sources: ROBOTIS e-Manual, XM430-W210. What the manual leaves open is emulated s
   position where it was, in both modes: the goal position becomes the present one. Unconfirmed.
 - Stiffness in mode 5: the manual gives no N·m/rad per unit of gain. Here it is robot.toml's figure
   times `MotorDifference.stiffness`.
-- Overload: the manual says "persistent load"; here 80 % of the stall torque for two seconds.
 - Error bits stay until a reboot, and torque is refused with "result fail" until then.
 - A nonzero D gain in mode 3 counts PWM units per count/ms: the manual's 1/16 at an assumed 1 kHz.
 
@@ -21,20 +20,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..models.robot import MotorModel
-from . import xseries as x
-from .dynamixel import ALERT, StatusError
-from .emulated_table import FULL_PWM, RESET_BY_MODE, ControlTable, Refusal
-from .xseries import COUNTS_PER_TURN, RADIANS_PER_COUNT, HardwareError, OperatingMode, Register
+from ...models.robot import MotorModel
+from ..dynamixel import xseries as x
+from ..dynamixel.protocol import ALERT, StatusError
+from ..dynamixel.xseries import (
+    COUNTS_PER_TURN,
+    RADIANS_PER_COUNT,
+    OperatingMode,
+    Register,
+)
+from .protection import Protection
+from .table import FULL_PWM, RESET_BY_MODE, ControlTable, Refusal
 
-AMBIENT = 25.0  # [°C]
-HEATING = 0.17  # [K/s] per A²: the stall current reaches the limit in about a minute
-COOLING_TIME = 300.0  # time constant [s]
 VELOCITY_FILTER = 0.005  # time constant of the present velocity [s]
 CURRENT_FILTER = 0.002  # time constant of the present current [s]
 CURRENT_NOISE = 1.0  # standard deviation [counts]
-OVERLOAD_LEVEL = 0.8  # of the stall torque
-OVERLOAD_TIME = 2.0  # [s]
 BOOT_TIME = 0.3  # silent after a reboot; assumed [s]
 GAIN_P, GAIN_D = 128.0, 16.0  # units of the position gains: PWM units per count, per count/ms
 
@@ -84,7 +84,7 @@ class XSeriesMotor:
         self.time = 0.0
         self.shaft, self.velocity, self.current = shaft, 0.0, 0.0
         self.voltage = self.difference.supply_voltage
-        self.temperature = AMBIENT
+        self.protection = Protection(model.stall_torque)
         self._filtered_velocity = self._filtered_current = self._noise = self._duty = 0.0
         self._boot()
 
@@ -112,10 +112,6 @@ class XSeriesMotor:
     def alert(self) -> int:
         """The bit that every status packet's error byte carries: `ALERT` or 0."""
         return ALERT if self.table.get(x.HARDWARE_ERROR) else 0
-
-    @property
-    def torque_enabled(self) -> bool:
-        return self._enabled
 
     def hear(self, time: float) -> None:
         """An instruction packet came: the bus watchdog is fed."""
@@ -194,10 +190,9 @@ class XSeriesMotor:
         self._filtered_current += (self.current - self._filtered_current) * min(
             1.0, timestep / CURRENT_FILTER
         )
-        cooling = (self.temperature - AMBIENT) / COOLING_TIME
-        self.temperature += timestep * (HEATING * self.current**2 - cooling)
         torque = self.torque_per_ampere * self.current
-        self._protect(timestep, torque)
+        if errors := self.protection.step(timestep, self.current, torque, voltage):
+            self._raise_errors(errors)
         return torque
 
     def _law(self) -> float:
@@ -219,21 +214,8 @@ class XSeriesMotor:
         self._duty = (current * self.resistance + emf) / self.voltage
         return current
 
-    def _protect(self, timestep: float, torque: float) -> None:
-        """Set error bits, and cut the torque where the shutdown mask asks for it."""
-        loaded = abs(torque) > OVERLOAD_LEVEL * self.model.stall_torque
-        self._loaded_for = self._loaded_for + timestep if loaded else 0.0
-        errors = 0
-        if not self._min_voltage <= self.voltage <= self._max_voltage:
-            errors |= HardwareError.INPUT_VOLTAGE
-        if self.temperature > self._max_temperature:
-            errors |= HardwareError.OVERHEATING
-        if self._loaded_for > OVERLOAD_TIME:
-            errors |= HardwareError.OVERLOAD
-        if errors:
-            self._raise_errors(errors)
-
     def _raise_errors(self, errors: int) -> None:
+        """Set error bits, and cut the torque where the shutdown mask asks for it."""
         found = self.table.get(x.HARDWARE_ERROR) | errors
         self.table.set(x.HARDWARE_ERROR, found)
         if found & self.table.get(x.SHUTDOWN):
@@ -252,7 +234,7 @@ class XSeriesMotor:
     def _boot(self) -> None:
         self._registered: tuple[int, bytes] | None = None
         self._shut_down = False
-        self._loaded_for = 0.0
+        self.protection.reboot()
         self._awake_at = self._heard_at = self.time
         self._reset_turns()
         self.table.set(x.GOAL_POSITION, self._position())
@@ -291,9 +273,9 @@ class XSeriesMotor:
         self._current_cap = abs(get(x.GOAL_CURRENT)) * x.CURRENT_UNIT
         self._duty_cap = abs(get(x.GOAL_PWM)) / FULL_PWM
         self._watchdog = get(x.BUS_WATCHDOG) * x.WATCHDOG_UNIT
-        self._min_voltage = get(x.MIN_VOLTAGE_LIMIT) * x.VOLTAGE_UNIT
-        self._max_voltage = get(x.MAX_VOLTAGE_LIMIT) * x.VOLTAGE_UNIT
-        self._max_temperature = get(x.TEMPERATURE_LIMIT)
+        self.protection.min_voltage = get(x.MIN_VOLTAGE_LIMIT) * x.VOLTAGE_UNIT
+        self.protection.max_voltage = get(x.MAX_VOLTAGE_LIMIT) * x.VOLTAGE_UNIT
+        self.protection.max_temperature = get(x.TEMPERATURE_LIMIT)
         if not self._enabled:
             self._duty = 0.0
 
@@ -307,7 +289,7 @@ class XSeriesMotor:
         put(x.PRESENT_CURRENT, round(self._filtered_current / x.CURRENT_UNIT + noise))
         put(x.PRESENT_PWM, round(self._duty * FULL_PWM))
         put(x.PRESENT_VOLTAGE, round(self.voltage / x.VOLTAGE_UNIT))
-        put(x.PRESENT_TEMPERATURE, round(self.temperature))
+        put(x.PRESENT_TEMPERATURE, round(self.protection.temperature))
         put(x.REALTIME_TICK, int(self.time * 1000.0) % 32768)
         put(x.MOVING, int(abs(velocity) > self.table.get(x.MOVING_THRESHOLD)))
         put(x.POSITION_TRAJECTORY, self.table.get(x.GOAL_POSITION))

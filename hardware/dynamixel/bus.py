@@ -5,8 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-from .dynamixel import (
+from ..port import Clock, Transport, drain, drop_input
+from .protocol import (
+    BITS_PER_BYTE,
     BROADCAST,
+    TURNAROUND,
     Block,
     Instruction,
     encode_instruction,
@@ -17,10 +20,7 @@ from .dynamixel import (
     take_fast_status,
     take_packet,
 )
-from .port import Clock, Transport, drain, drop_input
 
-BITS_PER_BYTE = 10  # start, eight, stop
-TURNAROUND = 20e-6  # of a motor, beside its return delay; assumed [s]
 STATUS_SIZE = 11  # of a status packet without data [bytes]
 MAX_NOTES = 32  # kept until they are taken
 
@@ -30,10 +30,17 @@ class MotorBus:
 
     Bytes present before a request are dropped, so an old reply is not taken for a new one; after
     a missing reply the bus is drained until it is silent. Nothing here raises for a silent motor:
-    what did not answer is not in the result, is counted in `errors` and told in `notes`.
+    what did not answer is not in the result, is counted in `errors` and told in `take_notes`.
     """
 
     def __init__(self, name: str, transport: Transport, clock: Clock) -> None:
+        """Ask nothing yet.
+
+        Args:
+            name: of the bus in robot.toml.
+            transport: of the bus, to which this object alone may write.
+            clock: [s], monotonic, the one of the transport's deadlines.
+        """
         self.name = name
         self.transport = transport
         self.clock = clock

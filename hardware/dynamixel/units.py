@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..models.errors import DeviceError
-from ..models.robot import Joint, MotorModel
+from ...models.errors import DeviceError
+from ...models.robot import Joint, MotorModel
 from .xseries import (
     COUNTS_PER_TURN,
     CURRENT_UNIT,

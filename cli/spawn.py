@@ -1,4 +1,4 @@
-"""An emulator of our own, for as long as it is wanted."""
+"""An emulated robot in a process of its own, for as long as it is wanted."""
 
 from __future__ import annotations
 

@@ -1,0 +1,27 @@
+"""What a tick asks of the motors and tells them: windows of the control table, and their bytes.
+
+Source: ROBOTIS e-Manual, XM430-W210, "Indirect Address" and "Indirect Data".
+"""
+
+from __future__ import annotations
+
+import struct
+
+from . import xseries as x
+
+# Two windows that end with present current, velocity and position (126 to 135). Consecutive ticks
+# ask for different lengths, so a late reply cannot pass for that of the next request.
+WINDOWS = ((x.PRESENT_CURRENT.address, 10), (x.PRESENT_PWM.address, 12))  # address, [bytes]
+FEEDBACK = struct.Struct("<hii")  # current, velocity, position: the last bytes of a window
+
+# Indirect data: goal current and goal position side by side, then what the slow read asks for.
+GOAL = struct.Struct("<hi")
+SLOW = struct.Struct("<BbHB")  # hardware error, watchdog, voltage, temperature
+GOAL_REGISTERS = (x.GOAL_CURRENT, x.GOAL_POSITION)
+SLOW_REGISTERS = (x.HARDWARE_ERROR, x.BUS_WATCHDOG, x.PRESENT_VOLTAGE, x.PRESENT_TEMPERATURE)
+SLOW_DATA = x.INDIRECT_DATA + GOAL.size  # address of what the slow read asks for
+INDIRECT = b"".join(  # the indirect addresses that make it so
+    struct.pack("<H", register.address + i)
+    for register in GOAL_REGISTERS + SLOW_REGISTERS
+    for i in range(register.size)
+)

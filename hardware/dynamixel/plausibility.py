@@ -1,0 +1,50 @@
+"""Which readings a motor of a robot in one piece can have given. Pure.
+
+A CRC passes one broken packet in 65536, and a motor that lost power for a moment forgets its turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one reading."""
+
+    good: bool
+    turns: int = 0  # whole turns of the shaft by which the position is off; take them away
+    reason: str = ""  # what is implausible, for the log
+
+
+def judge(
+    velocity: float, jump: float, top_velocity: float, allowed_jump: float, turn: float
+) -> Verdict:
+    """Judge a reading by what the joint can have done since the last good one.
+
+    Args:
+        velocity: of the joint, as read [rad/s].
+        jump: change of the joint's angle since the last good reading [rad].
+        top_velocity: beyond which none is real [rad/s].
+        allowed_jump: beyond which none is real [rad].
+        turn: of the shaft, seen at the joint [rad].
+    """
+    if abs(velocity) > top_velocity:
+        return Verdict(False, reason=f"velocity {velocity:.1f} rad/s")
+    if abs(jump) <= allowed_jump:
+        return Verdict(True)
+    turns = round(jump / turn)
+    if turns and abs(jump - turns * turn) <= allowed_jump:
+        return Verdict(True, turns, f"position {turns:+d} turns off, unwrapped")
+    return Verdict(False, reason=f"position jump of {jump:.2f} rad")
+
+
+def allowed_jump(joint_jump: float, ticks: float, turn: float) -> float:
+    """Change of a joint's angle that may be real [rad].
+
+    Args:
+        joint_jump: in one tick [rad].
+        ticks: since the last good reading; less than one counts as one.
+        turn: of the shaft, seen at the joint, half of which cannot be told from its opposite [rad].
+    """
+    return min(joint_jump * max(1.0, ticks), 0.499 * turn)

@@ -1,0 +1,1 @@
+"""WitMotion IMUs: the protocol's bytes, and the stream of one IMU."""

@@ -1,0 +1,32 @@
+"""Which readings of a motor are taken, which are refused, and which are a lost turn."""
+
+import math
+
+import pytest
+from surefoot.hardware.dynamixel.plausibility import Verdict, allowed_jump, judge
+
+TURN = 2 * math.pi
+
+
+@pytest.mark.parametrize(
+    ("velocity", "jump", "verdict"),
+    [
+        (0.0, 0.0, Verdict(True)),
+        (-24.0, 0.8, Verdict(True)),
+        (24.1, 0.0, Verdict(False, 0, "velocity 24.1 rad/s")),
+        (0.0, -0.9, Verdict(False, 0, "position jump of -0.90 rad")),
+        (0.0, math.pi, Verdict(False, 0, "position jump of 3.14 rad")),
+        (0.0, TURN + 0.1, Verdict(True, 1, "position +1 turns off, unwrapped")),
+        (0.0, -2 * TURN - 0.7, Verdict(True, -2, "position -2 turns off, unwrapped")),
+        (0.0, TURN + 0.9, Verdict(False, 0, "position jump of 7.18 rad")),
+    ],
+)
+def test_verdicts(velocity: float, jump: float, verdict: Verdict) -> None:
+    assert judge(velocity, jump, top_velocity=24.0, allowed_jump=0.8, turn=TURN) == verdict
+
+
+def test_a_jump_may_grow_with_time_up_to_half_a_turn() -> None:
+    assert allowed_jump(0.8, 0.2, TURN) == 0.8
+    assert allowed_jump(0.8, 2.0, TURN) == 1.6
+    assert allowed_jump(0.8, math.inf, TURN) == 0.499 * TURN
+    assert allowed_jump(0.8, 2.0, TURN / 4) == 0.499 * TURN / 4
