@@ -4,13 +4,17 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-slow lint train-walk clean
+.PHONY: help demo pictures test test-slow lint train-walk clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 demo: .venv/sim ## walk an emulated robot, from policy to replay: table, plot, video in demo/
 	$(BIN)/surefoot demo $(ARGS)
+
+pictures: .venv/sim ## the README's pictures, of a demo run anew
+	$(BIN)/surefoot demo --out demo --gif
+	cp demo/walk.png demo/walk.gif docs/
 
 test: .venv/dev ## the fast tests
 	$(BIN)/python -m pytest -m "not slow"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import tyro
 
 from . import __version__
-from .models.errors import SurefootError
+from .models.errors import RenderError, SurefootError
 
 VERBS = {
     "train": "learn a policy in simulation",
@@ -17,6 +19,7 @@ VERBS = {
     "export": "turn a training run into one ONNX file",
     "emulate": "run an emulated robot behind pseudo-terminals",
     "deploy": "run a policy on a robot",
+    "release": "switch off the torque of a robot that was left under it",
     "replay": "compare a logged run with its policy, or with the simulation",
     "log": "look into a log",
     "demo": "walk an emulated robot, from policy to replay",
@@ -60,11 +63,24 @@ def _run(words: list[str]) -> int:
     if verb not in VERBS:
         print(f"surefoot: found '{verb}', allowed is one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    if verb == "log" and rest and Path(rest[0]).suffix == ".mcap":
+        print(f"surefoot log: what of it? say: surefoot log info {rest[0]}", file=sys.stderr)
+        return 2
     try:
-        module = importlib.import_module(f".cli.{verb}", __package__)
-        return module.run(tyro.cli(module.Arguments, prog=f"surefoot {verb}", args=rest))
+        module = _module(verb)
+        # Flags are written as they change something: no --no-yes beside --yes.
+        config = (tyro.conf.FlagCreatePairsOff,)
+        return module.run(
+            tyro.cli(module.Arguments, prog=f"surefoot {verb}", args=rest, config=config)
+        )
     except SurefootError as error:
         print(f"surefoot {verb}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        words = [str(word) for word in (error.filename, error.strerror or error) if word]
+        print(f"surefoot {verb}: {': '.join(words)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"surefoot {verb}: stopped", file=sys.stderr)
@@ -80,6 +96,18 @@ def _run(words: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def _module(verb: str) -> Any:
+    """A verb's module. Raises RenderError where MuJoCo cannot even be imported as it is told."""
+    try:
+        return importlib.import_module(f".cli.{verb}", __package__)
+    except (RuntimeError, AttributeError) as error:
+        # Its import loads the renderer that this variable names, and fails in one of these ways.
+        if chosen := os.environ.get("MUJOCO_GL"):
+            words = f"MUJOCO_GL={chosen} cannot be used here ({error}); leave it unset"
+            raise RenderError(words) from None
+        raise
 
 
 if __name__ == "__main__":

@@ -14,27 +14,30 @@ from typing import Annotated
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
+from ..deploy.clock import RealClock
 from ..deploy.controller import Controller
 from ..deploy.log import LogWriter
-from ..deploy.log_format import POLICY_FILE, ROBOT_FILE
-from ..deploy.loop import RealClock, StopRequest
+from ..deploy.log_format import POLICY_FILE, ROBOT_FILE, Level
 from ..deploy.loop import run as run_loop
+from ..deploy.preflight import advice, listen, preflight
 from ..deploy.realtime import realtime
 from ..deploy.safety import SafetyMonitor
 from ..deploy.schedule import Schedule, read_schedule
+from ..deploy.stop import StopRequest
 from ..deploy.summary import RunSummary
-from ..deploy.verdict import Fault, State, Verdict
+from ..deploy.verdict import Fault
 from ..hardware.interface import Sample
 from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import UsageError
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
+from .display import Display
+from .ports import open_ports, parse_ports
 from .spawn import emulated_robot
-from .tables import checks_table, run_table
-
-LISTENING = 1.0  # to the sensors before the checks, at the control rate [s]
+from .tables import checks_table, run_table, torque_warning
+from .terminal import open_console
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Arguments:
     """Check the robot, ask, stand it up, run the policy, lie it down; log every tick.
 
     Ctrl-C lies the robot down; a second Ctrl-C lets it yield at once. A software stop is not a
-    safety function: have a switch that cuts the power in your hand.
+    safety function: have a switch that cuts the power in your hand. After a kill, or with a cable
+    pulled, torque stays on until the power is cut, or `surefoot release` switches it off.
     """
 
     policy: Annotated[Path, tyro.conf.Positional]
@@ -66,7 +70,7 @@ class Arguments:
     seed: int = 0
     """With --emulated: of the emulator's sensor noise and of its parts."""
     dry_run: bool = False
-    """Torque stays off: sensors and policy live, would-be commands logged."""
+    """Torque stays off: sensors and policy live, would-be commands shown and logged."""
     yes: bool = False
     """Answer the question before the first torque."""
     json: bool = False
@@ -74,33 +78,44 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> int:
-    """Exit status: 0 the run went to its end, 1 it ended in a fault or was declined."""
-    console = Console()
+    """Exit status: 0 the run went to its end, or to where an operator stopped it; 1 it ended in a
+    fault, was declined, or torque may still be on.
+    """
+    return deploy(arguments)[0]
+
+
+def deploy(arguments: Arguments) -> tuple[int, RunSummary | None]:
+    """The exit status, and how the run went; None where nothing was run."""
+    console = open_console()
     robot = load_robot(arguments.robot)
     controller = Controller(arguments.policy, robot)
     schedule = _schedule(arguments)
+    ports = parse_ports(arguments.port, robot)
     _warn_of_fast_commands(console, controller, schedule)
     if not 0 < arguments.seconds < math.inf:
         raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")
     if arguments.truth and not arguments.emulated:
         raise UsageError("--truth: only an emulated robot knows it; add --emulated")
+    if ports and arguments.emulated:
+        raise UsageError("--port: an emulated robot brings its own ports; leave out --emulated")
     path = _log_path(arguments)
 
     with ExitStack() as stack:
-        ports = _ports(arguments.port)
         if arguments.emulated:
-            ports = stack.enter_context(
-                emulated_robot(arguments.robot, arguments.truth, arguments.seed)
+            hardware = open_robot(
+                robot,
+                stack.enter_context(
+                    emulated_robot(arguments.robot, arguments.truth, arguments.seed)
+                ),
             )
-        hardware = open_robot(robot, ports)
+        else:
+            hardware = open_ports(robot, ports, ", or --emulated for a robot of its own")
         stack.callback(hardware.close)
-        monitor = SafetyMonitor(robot, hardware, dry_run=arguments.dry_run)
-        sample = _listen(hardware, robot)
-        refusals = _report_checks(console, robot, monitor, sample, hardware)
+        sample, refusals = _check(console, robot, hardware)
         if refusals and not arguments.dry_run:
-            return _declined(console, arguments, Fault.START_REFUSED, refusals)
+            return _declined(console, arguments, refusals), None
         if not arguments.dry_run and not (arguments.yes or _confirmed(console, robot)):
-            return _declined(console, arguments, Fault.START_REFUSED, ["the operator said no"])
+            return _declined(console, arguments, ["the operator said no"]), None
         log = LogWriter(
             path,
             robot.joint_names,
@@ -114,18 +129,32 @@ def run(arguments: Arguments) -> int:
                 "initial_configuration": _initial_configuration(sample),
             },
         )
+        summary = None
         try:
-            summary = _drive(
-                console, arguments, robot, hardware, controller, monitor, schedule, log
-            )
+            # An operator may have taken his time, and so has the start of the log.
+            if not arguments.dry_run:
+                refusals = _check_again(robot, hardware)
+            if refusals and not arguments.dry_run:
+                log.event(Level.ERROR, f"START_REFUSED: {'; '.join(refusals)}")
+            else:
+                summary = _drive(console, arguments, robot, hardware, controller, schedule, log)
         finally:
-            logged = log.close()
+            try:
+                if hardware.torque_left_on:
+                    console.print(torque_warning(hardware.torque_left_on), soft_wrap=True)
+            finally:
+                logged = log.close()
+    if summary is None:
+        for line in refusals:
+            _print_refusal(console, line)
+        return _declined(console, arguments, refusals), None
     console.print(run_table(summary, logged))
     if arguments.json:
-        about = {"fault": summary.fault.name, "cause": summary.cause, "run_time": summary.run_time}
+        about = {name: value for name, value in asdict(summary).items() if name != "figures"}
+        about["fault"] = summary.fault.name
         log_figures = {**asdict(logged), "path": str(logged.path)}
         print(jsonlib.dumps({**about, **asdict(summary.figures), "log": log_figures}))
-    return 1 if summary.fault else 0
+    return (1 if summary.fault or summary.torque_left_on else 0), summary
 
 
 def _drive(
@@ -134,40 +163,28 @@ def _drive(
     robot: Robot,
     hardware: SerialRobot,
     controller: Controller,
-    monitor: SafetyMonitor,
     schedule: Schedule,
     log: LogWriter,
 ) -> RunSummary:
-    """The run itself, under a bar with the time left."""
+    """The run itself, under a bar with the time left, or a table of what a dry run would do."""
     total = arguments.seconds + (0 if arguments.dry_run else 2 * robot.safety.stand_time)
-    columns = (TextColumn("{task.description:8}"), BarColumn(), TimeRemainingColumn())
-    refresh = round(0.25 / robot.control_period)
-    with Progress(*columns, console=console, auto_refresh=False) as progress:
-        bar = progress.add_task("", total=total)
-
-        def show(tick: int, _run_time: float, verdict: Verdict) -> None:
-            if verdict.message:
-                progress.console.print(f"  {verdict.message}", highlight=False)
-            if tick % refresh == 0:
-                name = "dry run" if arguments.dry_run else State(verdict.state).name.lower()
-                done = min(tick * robot.control_period, total)
-                progress.update(bar, description=name, completed=done, refresh=True)
-
-        with StopRequest().on_signals() as stop, realtime() as notes:
-            for note in notes:
-                progress.console.print(f"  {note}", style="dim", highlight=False)
-            return run_loop(
-                robot,
-                hardware,
-                controller,
-                monitor,
-                schedule,
-                duration=arguments.seconds,
-                clock=RealClock(),
-                stop=stop,
-                log=log,
-                on_tick=show,
-            )
+    monitor = SafetyMonitor(robot, hardware, dry_run=arguments.dry_run)
+    display = Display(console, robot, total, arguments.dry_run)
+    with display, StopRequest().on_signals() as stop, realtime() as notes:
+        for note in notes:
+            display.say(note)
+        return run_loop(
+            robot,
+            hardware,
+            controller,
+            monitor,
+            schedule,
+            duration=arguments.seconds,
+            clock=RealClock(),
+            stop=stop,
+            log=log,
+            on_tick=display.show,
+        )
 
 
 # --- before the first torque --------------------------------------------------------------------
@@ -196,59 +213,56 @@ def _warn_of_fast_commands(console: Console, controller: Controller, schedule: S
     fastest = np.abs(schedule.commands).max(0)
     if (fastest > trained + 1e-9).any():
         console.print(
-            f"[yellow]The policy was trained for commands up to {trained.tolist()}; "
-            f"these go up to {fastest.tolist()}.[/yellow]",
-            highlight=False,
+            f"The policy was trained for commands up to {trained.tolist()}; "
+            f"these go up to {fastest.tolist()}.",
+            style="yellow",
         )
 
 
-def _ports(words: tuple[str, ...]) -> dict[str, str]:
-    ports = {}
-    for word in words:
-        bus, separator, port = word.partition("=")
-        if not (bus and separator and port):
-            raise UsageError(f"--port: found '{word}', allowed is BUS=/dev/…")
-        ports[bus] = port
-    return ports
-
-
-def _listen(hardware: SerialRobot, robot: Robot) -> Sample:
-    """A sample after a while: long enough for the slow read to have been to every motor."""
-    clock = RealClock()
-    start = clock.now()
-    ticks = max(math.ceil(LISTENING / robot.control_period), 5 * len(robot.joints))
-    for tick in range(ticks):
-        clock.sleep_until(start + tick * robot.control_period)
-        sample = hardware.read()
-    return sample
-
-
-def _report_checks(
-    console: Console, robot: Robot, monitor: SafetyMonitor, sample: Sample, hardware: SerialRobot
-) -> list[str]:
-    refusals = monitor.preflight(sample)
-    console.print(checks_table(robot, sample, hardware.found_torque_on))
+def _check(console: Console, robot: Robot, hardware: SerialRobot) -> tuple[Sample, list[str]]:
+    """Listen, and say what was found: the newest sample and what forbids a start."""
+    sample, seen = listen(robot, hardware, RealClock())
+    refusals = preflight(robot, sample) + seen
+    console.print(checks_table(robot, sample))
     for line in refusals:
-        console.print(f"[red]✗[/red] {line}", highlight=False)
+        _print_refusal(console, line)
+    if hint := advice(robot, sample):
+        console.print(hint, soft_wrap=True)
     if not refusals:
-        console.print("[green]✓[/green] ready")
-    return refusals
+        console.print(Text.assemble(("✓", "green"), " ready"))
+    return sample, refusals
+
+
+def _check_again(robot: Robot, hardware: SerialRobot) -> list[str]:
+    sample, seen = listen(robot, hardware, RealClock())
+    return preflight(robot, sample) + seen
+
+
+def _print_refusal(console: Console, line: str) -> None:
+    console.print(Text.assemble(("✗", "red"), f" {line}"), soft_wrap=True)
 
 
 def _confirmed(console: Console, robot: Robot) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to say yes: this is no terminal; --yes answers instead")
     console.print(
-        f"[bold]{robot.name} will now stand up and move.[/bold] "
-        "Is everyone clear of it, and your hand on the power switch?"
+        Text.assemble(
+            (f"{robot.name} will now stand up and move. ", "bold"),
+            "Is everyone clear of it, and your hand on the power switch?",
+        )
     )
-    return console.input("Type [bold]yes[/bold] to go on: ").strip().lower() == "yes"
+    try:
+        return console.input("Type yes to go on: ").strip().lower() == "yes"
+    except EOFError:
+        return False
 
 
-def _declined(console: Console, arguments: Arguments, fault: Fault, why: list[str]) -> int:
-    console.print(f"[red]{fault.name}[/red]: nothing moved.")
+def _declined(console: Console, arguments: Arguments, why: list[str]) -> int:
+    fault = Fault.START_REFUSED
+    console.print(Text.assemble((fault.name, "red"), ": nothing moved."))
     if arguments.json:
-        print(jsonlib.dumps({"fault": fault.name, "cause": "; ".join(why)}))
+        about = {"stopped": "", "torque_left_on": [], "run_time": 0.0}
+        print(jsonlib.dumps({"fault": fault.name, "cause": "; ".join(why), **about}))
     return 1
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from ..hardware.emulated.process import Emulator, Pace
 from ..hardware.emulated.robot import EmulatedRobot
+from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..sim.plant import MujocoPlant
+from .terminal import command, open_console, shown
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Arguments:
     stiffness. It lies in its rest pose when it is switched on.
     """
 
-    robot: Annotated[str, tyro.conf.Positional]
+    robot: Annotated[str, tyro.conf.Positional] = "quadruped"
     """Name of a robot that Surefoot ships, or the path of a robot.toml."""
     truth: Path | None = None
     """Write the true motion here as CSV, a row every 20 ms; the host never sees it."""
@@ -50,7 +51,7 @@ def run(arguments: Arguments) -> int:
         if arguments.json:
             print(json_format.dumps({"ports": emulator.ports}), flush=True)
         else:
-            _greet(arguments, emulator.ports)
+            _greet(arguments, robot, emulator.ports)
         pace = emulator.run()
     finally:
         emulator.close()
@@ -61,16 +62,16 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _greet(arguments: Arguments, ports: dict[str, str]) -> None:
-    console = Console()
-    console.print(f"[bold]{arguments.robot}[/bold] is switched on and lies on its belly.")
+def _greet(arguments: Arguments, robot: Robot, ports: dict[str, str]) -> None:
+    console = open_console()
+    console.print(f"{robot.name} is switched on and lies on its belly.", style="bold")
     for bus, device in ports.items():
         console.print(f"  {bus:10} {device}")
     options = " ".join(f"--port {bus}={device}" for bus, device in ports.items())
-    console.print("In another terminal:", highlight=False)
+    policy = next(iter(sorted(robot.directory.glob("*.onnx"))), Path("POLICY.onnx"))
+    console.print("In another terminal:")
     console.print(
-        f"  surefoot deploy POLICY.onnx --robot {arguments.robot} {options}",
-        highlight=False,
+        f"  {command()} deploy {shown(policy)} --robot {arguments.robot} {options}",
         soft_wrap=True,
     )
     console.print("Ctrl-C switches it off.")
@@ -78,10 +79,9 @@ def _greet(arguments: Arguments, ports: dict[str, str]) -> None:
 
 
 def _report(pace: Pace) -> None:
-    console = Console()
-    console.print(f"Switched off after {pace.time:.1f} s.", highlight=False)
+    console = open_console()
+    console.print(f"Switched off after {pace.time:.1f} s.")
     if pace.lost:
-        console.print(f"It could not keep real time and lost {pace.lost:.2f} s.", highlight=False)
+        console.print(f"It could not keep real time and lost {pace.lost:.2f} s.")
     if pace.late:
-        worst = f"{pace.worst * 1e3:.0f} ms"
-        console.print(f"Late {pace.late} times, by {worst} at worst.", highlight=False)
+        console.print(f"Late {pace.late} times, by {pace.worst * 1e3:.0f} ms at worst.")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
 from ..control import checkpoint
 from ..control.train import CHECKPOINT
@@ -17,6 +16,7 @@ from ..deploy.export import export_policy
 from ..deploy.log_format import POLICY_FILE
 from ..models.errors import UsageError
 from ..sim.walk import WalkEnv
+from .terminal import open_console, require_file
 
 CHECKED_TOGETHER = 16  # robots in the rollout that compares torch with ONNX Runtime
 
@@ -26,7 +26,7 @@ class Arguments:
     """Write a run's policy with its whole contract into one ONNX file, checked against torch."""
 
     run: tyro.conf.Positional[Path]
-    """The run's folder, as `surefoot train` leaves it."""
+    """The run's folder, as `surefoot train` leaves it, or the checkpoint in it."""
     out: Path | None = None
     """The file to write; policy.onnx in the run's folder if not given."""
     seed: int = 0
@@ -37,12 +37,14 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Export the policy in the run's checkpoint."""
-    out = arguments.out or arguments.run / POLICY_FILE
+    folder = arguments.run.parent if arguments.run.is_file() else arguments.run
+    out = arguments.out or folder / POLICY_FILE
+    if arguments.out:
+        require_file(arguments.out, "--out")
     contract = export_run(arguments.run, out, arguments.seed)
-    Console().print(
+    open_console().print(
         f"{out}: for {contract.robot}, {len(contract.golden)} golden pairs, "
         f"torch and ONNX Runtime agree within {contract.tolerance:g}",
-        highlight=False,
         soft_wrap=True,
     )
     if arguments.json:
@@ -58,8 +60,6 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
     about = state["about"]
     if about.get("task") != "walk":
         raise UsageError(f"{path}: found task {about.get('task')}, allowed is walk")
-    if out.is_dir() or not out.parent.is_dir():
-        raise UsageError(f"--out: found {out}, allowed is a file in a folder that exists")
     env = WalkEnv(CHECKED_TOGETHER, about["robot"])
     return export_policy(policy, env, out, _training(state), {}, seed)
 

@@ -14,90 +14,170 @@ from matplotlib.axes import Axes
 from ..deploy.log import RunLog
 from ..deploy.replay import SimReplay
 from ..deploy.verdict import State
+from ..hardware.interface import Mode
 from ..hardware.truth import Truth
 from ..models.limits import Reason
 from ..models.robot import Robot
 
-COMMAND, TRUE, LOGGED, SIMULATED = "#999999", "#2b6cb0", "#2b6cb0", "#dd6b20"
+COMMAND, TRUE, SIMULATED, LOGGED = "#777777", "#2b6cb0", "#dd6b20", "#90bde8"
+COLOURS = {Reason.RATE: "#2b6cb0", Reason.TORQUE: "#dd6b20", Reason.POSITION: "#2f855a"}
 AXES = (("forward", "m/s"), ("left", "m/s"), ("turn", "rad/s"))
+STATES = {State.STAND: "stand", State.RUN: "run", State.LIE: "lie"}
 SMOOTHING = 25  # ticks: one stride of the trot
+WINDOW = 3.0  # of the joints, close up [s]
+DPI = 110
 
 
 def plot_walk(robot: Robot, log: RunLog, truth: Truth, path: Path) -> None:
-    """The walk at a glance: path, speeds against commands, torque, limits, loop period."""
+    """The walk at a glance: path, speeds against commands, limits, loop period."""
     ticks = log.ticks
     running = ticks["state"] == State.RUN
     time = ticks["start"] - ticks["start"][0]
+    truth = truth.between(ticks["start"][0], ticks["start"][-1])
     true_time = truth.time - ticks["start"][0]
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
     _path(axes[0, 0], truth)
     velocity = np.column_stack((truth.linear_velocity[:, :2], truth.angular_velocity[:, 2]))
     for index, ((name, unit), axis) in enumerate(zip(AXES, axes.flat[1:4], strict=True)):
         axis.plot(true_time, velocity[:, index], color=TRUE, alpha=0.25, lw=0.7)
-        axis.plot(true_time, _smooth(velocity[:, index]), color=TRUE, label="true, over a stride")
         command = np.where(running, ticks["command"][:, index], np.nan)
-        axis.plot(time, command, color=COMMAND, lw=2, label="command")
-        axis.set(title=name, xlabel="time [s]", ylabel=unit)
+        axis.plot(time, command, color=COMMAND, lw=3, label="command")
+        axis.plot(true_time, _smooth(velocity[:, index]), color=TRUE, label="true, over a stride")
+        axis.set(title=name, ylabel=unit)
     axes[0, 1].legend(loc="upper right", frameon=False)
-    _limits(axes[1, 1], robot, ticks, time)
-    _period(axes[1, 2], robot, ticks["start"])
-    figure.savefig(path, dpi=110)
+    _limits(axes[1, 1], ticks, time)
+    for axis in axes.flat[1:5]:
+        _mark_states(axis, ticks["state"], time)
+    _period(axes[1, 2], robot, ticks)
+    figure.savefig(path, dpi=DPI)
     plt.close(figure)
 
 
 def plot_joints(robot: Robot, replay: SimReplay, path: Path) -> None:
-    """Every joint, as logged and as simulated."""
+    """Every joint, as logged and as simulated, where these two differ most.
+
+    Where nothing was under torque there is nothing to simulate: then the whole log alone.
+    """
+    compared = bool(replay.moving.any())
     columns = 3
     rows = -(-len(robot.joints) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(13, 2.2 * rows), sharex=True, layout="constrained", squeeze=False
-    )
-    for index, (joint, axis) in enumerate(zip(robot.joints, axes.flat, strict=False)):
-        axis.plot(replay.time, replay.logged[:, index], color=LOGGED, lw=1, label="log")
-        axis.plot(
-            replay.time, replay.simulated[:, index], color=SIMULATED, lw=1, label="simulation"
-        )
+    figure = plt.figure(figsize=(13, 2.1 * (rows + compared)), layout="constrained")
+    grid = figure.add_gridspec(rows + compared, columns)
+    joints = [figure.add_subplot(grid[divmod(i, columns)]) for i in range(len(robot.joints))]
+    window = _window(replay) if compared else slice(None)
+    time = replay.time[window]
+    for index, (joint, axis) in enumerate(zip(robot.joints, joints, strict=True)):
+        wide = {"color": LOGGED, "lw": 4} if compared else {"color": TRUE, "lw": 1}
+        axis.plot(time, replay.logged[window, index], label="log", **wide)
+        if compared:
+            simulated = replay.simulated[window, index]
+            axis.plot(time, simulated, color=SIMULATED, lw=1.2, label="simulation")
         axis.set_title(joint.name, fontsize=9)
-    for axis in axes[-1]:
-        axis.set_xlabel("time [s]")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("rad")
-    axes[0, 0].legend(frameon=False)
-    figure.savefig(path, dpi=110)
+        axis.margins(x=0)
+        if index % columns == 0:
+            axis.set_ylabel("rad")
+        if index + columns < len(joints):
+            axis.tick_params(labelbottom=False)
+        else:
+            axis.set_xlabel("time [s]")
+    joints[0].legend(loc="upper right", fontsize=8)
+    if compared:
+        _difference(figure.add_subplot(grid[rows, :]), replay, time)
+        figure.suptitle(f"The {WINDOW:.0f} s in which simulation and log differ most", fontsize=11)
+    figure.savefig(path, dpi=DPI)
     plt.close(figure)
+
+
+def _window(replay: SimReplay) -> slice:
+    """The ticks of `WINDOW` in which the joints under torque differ most."""
+    squared = np.square(replay.simulated - replay.logged).mean(1) * replay.moving
+    ticks = int(np.searchsorted(replay.time, replay.time[0] + WINDOW))
+    sums = np.convolve(squared, np.ones(min(ticks, len(squared))), "valid")
+    first = int(np.argmax(sums))
+    return slice(first, first + ticks)
+
+
+def _difference(axis: Axes, replay: SimReplay, window: np.ndarray) -> None:
+    """Simulation less log over the whole run, and where the close-up is from."""
+    difference = np.where(replay.moving[:, None], np.abs(replay.simulated - replay.logged), np.nan)
+    axis.axvspan(window[0], window[-1], color="#f2e3d5", lw=0, label="shown above")
+    axis.plot(replay.time, difference.max(1), color=SIMULATED, lw=0.8, label="worst joint")
+    root_mean_square = np.sqrt(np.square(difference).mean(1))
+    axis.plot(replay.time, root_mean_square, color=TRUE, lw=1.2, label="RMS of all joints")
+    axis.set(title="how far they part, under torque", xlabel="time [s]", ylabel="rad")
+    axis.set_ylim(bottom=0)
+    axis.margins(x=0)
+    axis.legend(loc="upper right", fontsize=8, ncols=3)
 
 
 def _path(axis: Axes, truth: Truth) -> None:
     x, y = truth.base_position[:, 0], truth.base_position[:, 1]
     axis.plot(x, y, color=TRUE)
-    axis.plot(x[0], y[0], "o", color="black", ms=5)
+    axis.plot(x[0], y[0], "o", color="black", ms=6, label="start")
     w, qx, qy, qz = truth.base_quaternion[::100].T
     heading = np.arctan2(2 * (w * qz + qx * qy), 1 - 2 * (qy**2 + qz**2))
     axis.quiver(
-        x[::100], y[::100], np.cos(heading), np.sin(heading), color=SIMULATED, scale=18, width=0.006
+        x[::100],
+        y[::100],
+        np.cos(heading),
+        np.sin(heading),
+        color=SIMULATED,
+        scale=18,
+        width=0.006,
+        zorder=3,
+        label="heading, every 2 s",
     )
-    axis.set(title="path and heading, every 2 s", xlabel="x [m]", ylabel="y [m]")
+    axis.set(title="path", xlabel="x [m]", ylabel="y [m]")
     axis.set_aspect("equal", adjustable="datalim")
-
-
-def _limits(axis: Axes, robot: Robot, ticks: np.ndarray, time: np.ndarray) -> None:
-    for reason in Reason:
-        acted = (ticks["reasons"] & reason > 0).sum(1).astype(float)
-        axis.plot(time, _smooth(acted), label=str(reason.name).lower())
-    axis.set(
-        title="targets changed by the limiter",
-        xlabel="time [s]",
-        ylabel=f"joints of {len(robot.joints)}",
-    )
     axis.legend(frameon=False)
 
 
-def _period(axis: Axes, robot: Robot, start: np.ndarray) -> None:
-    period = np.diff(start) * 1e3
-    axis.hist(period, bins=100, color=TRUE)
-    axis.axvline(robot.control_period * 1e3, color=COMMAND, lw=2)
+def _limits(axis: Axes, ticks: np.ndarray, time: np.ndarray) -> None:
+    """How many of the joint targets each limit changed; the limits that never did stay out."""
+    acted = {reason: (ticks["reasons"] & reason.value) != 0 for reason in Reason}
+    never = [str(reason.name).lower() for reason, where in acted.items() if not where.any()]
+    for reason, where in acted.items():
+        if where.any():
+            share = 100 * _smooth(where.mean(1))
+            axis.plot(time, share, color=COLOURS.get(reason), label=str(reason.name).lower())
+    if never:
+        axis.plot([], [], " ", label=f"never: {', '.join(never)}")
+    axis.set(title="joint targets changed by a limit", ylabel="%")
+    axis.set_ylim(bottom=0)
+    axis.legend(loc="upper right", frameon=False)
+
+
+def _mark_states(axis: Axes, states: np.ndarray, time: np.ndarray) -> None:
+    """The same time axis for every panel, grey but for RUN, with the states' names above it."""
+    starts = np.flatnonzero(np.append(True, states[1:] != states[:-1]))
+    ends = np.append(time[starts[1:]], time[-1])
+    for state, start, end in zip(states[starts], time[starts], ends, strict=True):
+        if state != State.RUN:
+            axis.axvspan(start, end, color="#f0f0f0", lw=0, zorder=0)
+        if state in STATES and end - start > 0.5:
+            where = ((start + end) / 2, 0.01)
+            name = STATES[State(int(state))]
+            style = {"ha": "center", "va": "bottom", "fontsize": 8, "color": COMMAND}
+            axis.text(*where, name, transform=axis.get_xaxis_transform(), **style)
+    axis.set_xlim(time[0], time[-1])
+    axis.set_xlabel("time [s]")
+
+
+def _period(axis: Axes, robot: Robot, ticks: np.ndarray) -> None:
+    """Without the tick that enables torque, as in every figure of a run."""
+    wanted = robot.control_period * 1e3
+    enables = np.diff((ticks["mode"] != Mode.OFF).astype(int), prepend=0) > 0
+    period = np.diff(ticks["start"])[~enables[:-1]] * 1e3
+    least, most = min(period.min(), wanted - 5), max(period.max(), wanted + 5)
+    width = max((most - least) / 80, 0.5)
+    # A bin lies around the wanted period, not to its left and right.
+    edges = wanted + width * (np.arange(-((wanted - least) // width) - 1, 81) - 0.5)
+    axis.axvline(wanted, color=COMMAND, lw=1, ls="--", label=f"wanted, {wanted:g} ms", zorder=0)
+    axis.hist(period, bins=edges[edges < most + 1.5 * width], color=TRUE, label="measured")
     axis.set_yscale("log")
+    axis.set_ylim(bottom=0.7)  # so that a single tick is seen
     axis.set(title="loop period", xlabel="ms", ylabel="ticks")
+    axis.legend(frameon=False)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

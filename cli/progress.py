@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from ..deploy.log import RunLog
 from ..deploy.replay import SimReplay, replay_sim
+from ..deploy.verdict import State
 from ..models.robot import Robot
 from ..sim.video import frames, write_video
 
@@ -21,17 +22,40 @@ def simulate(console: Console, log: RunLog, robot: Robot, seed: int = 0) -> SimR
         return replay_sim(log, robot, seed, lambda share: progress.update(bar, completed=share))
 
 
-def render(console: Console, robot: Robot, time: np.ndarray, qpos: np.ndarray, path: Path) -> None:
-    """Write a motion as a video. Raises UsageError and RenderError as `write_video` does.
+def render(
+    console: Console,
+    robot: Robot,
+    ticks: np.ndarray,
+    time: np.ndarray,
+    qpos: np.ndarray,
+    path: Path,
+) -> None:
+    """Write a motion as a video, with state and command in words.
 
     Args:
         console: for the bar.
         robot: which moves.
-        time: rising [s]. Shape (T,).
-        qpos: MuJoCo's positions at these times. Shape (T, nq).
+        ticks: of the log, for the words. Shape (T,).
+        time: on the ticks' clock, rising [s]. Shape (M,).
+        qpos: MuJoCo's positions at these times. Shape (M, nq).
         path: of the file to write.
+
+    Raises:
+        UsageError: neither an .mp4 nor a .gif.
+        RenderError: this machine cannot render.
     """
-    states = frames(time, qpos)
+    rows = frames(time, path)
+    at = np.searchsorted(ticks["start"], time[rows], side="right") - 1
+    captions = [_caption(tick) for tick in ticks[np.maximum(at, 0)]]
     with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("rendering", total=len(states))
-        write_video(robot, states, path, lambda: progress.advance(bar))
+        bar = progress.add_task("rendering", total=len(rows))
+        write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar))
+
+
+def _caption(tick: np.void) -> str:
+    """What the robot is at, in one tick."""
+    state = State(int(tick["state"]))
+    if state is not State.RUN:
+        return state.name
+    vx, vy, yaw_rate = (float(value) + 0.0 for value in tick["command"])
+    return f"RUN    forward {vx:.2f}  left {vy:.2f} m/s   turn {yaw_rate:.2f} rad/s"

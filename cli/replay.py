@@ -13,6 +13,7 @@ import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..deploy.log import read_log
 from ..deploy.replay import PolicyReplay, SimReplay, logged_robot, replay_policy
@@ -21,6 +22,7 @@ from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..sim.video import FORMATS
 from .progress import render, simulate
+from .terminal import open_console, require_file
 
 PLOTS = (".png", ".svg", ".pdf")
 
@@ -43,7 +45,7 @@ class Arguments:
     video: Path | None = None
     """Render the simulated run, as .mp4 or .gif."""
     plot: Path | None = None
-    """Plot every joint, logged and simulated, as .png or .svg."""
+    """Plot every joint, logged and simulated, as .png, .svg or .pdf; a dry run's, as logged."""
     seed: int = 0
     """Of the simulation's sensor noise."""
     json: bool = False
@@ -52,14 +54,17 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Exit status 1 where the policy does not give what was logged."""
-    console = Console()
+    console = open_console()
     if arguments.mode == "policy" and (arguments.video or arguments.plot):
         raise UsageError("--video and --plot show the simulation: allowed modes are sim and both")
-    _require_possible(arguments.video, "--video", FORMATS)
-    _require_possible(arguments.plot, "--plot", PLOTS)
+    if arguments.video:
+        require_file(arguments.video, "--video", FORMATS)
+    if arguments.plot:
+        require_file(arguments.plot, "--plot", PLOTS)
     log = read_log(arguments.file)
     if not log.complete:
-        console.print(f"[yellow]{log.path} was cut off; replaying what is there.[/yellow]")
+        words = f"{log.path} was cut off; replaying what is there."
+        console.print(words, style="yellow", soft_wrap=True)
     name = log.metadata.get("robot", {}).get("name", "")
     robot = logged_robot(log, load_robot(arguments.robot or name).directory)
     result: dict[str, Any] = {}
@@ -71,7 +76,7 @@ def run(arguments: Arguments) -> int:
     if arguments.mode != "policy":
         sim = simulate(console, log, robot, arguments.seed)
         result["sim"] = report_sim(console, robot, sim)
-        _pictures(console, arguments, robot, sim)
+        _pictures(console, arguments, robot, sim, log.ticks)
     if arguments.json:
         print(jsonlib.dumps(result))
     return 0 if agrees else 1
@@ -79,17 +84,17 @@ def run(arguments: Arguments) -> int:
 
 def report_policy(console: Console, replay: PolicyReplay) -> dict[str, Any]:
     """Print how the policy's replay went; the same as plain data."""
-    verdict = "[green]agrees[/green]" if replay.agrees else "[red]differs[/red]"
+    verdict = ("agrees", "green") if replay.agrees else ("differs", "red")
     how = (
         "bit by bit: same ONNX Runtime and processor"
         if replay.same_machine
         else f"within {replay.tolerance:g}: another ONNX Runtime or processor"
     )
-    console.print(
-        f"Policy {verdict} ({how}): {replay.identical} of {replay.ticks} ticks identical, "
-        f"largest difference {replay.largest_difference:.3g}",
-        highlight=False,
+    figures = (
+        f" ({how}): {replay.identical} of {replay.ticks} ticks identical, "
+        f"largest difference {replay.largest_difference:.3g}"
     )
+    console.print(Text.assemble("Policy ", verdict, figures))
     return {
         "agrees": replay.agrees,
         "ticks": replay.ticks,
@@ -116,25 +121,21 @@ def report_sim(console: Console, robot: Robot, replay: SimReplay) -> dict[str, A
         table.add_row(name, f"{rms:.3f}", f"{largest:.3f}")
         joints[name] = {"rms": float(rms), "largest": float(largest)}
     whole = math.sqrt(float(np.square(replay.rms).mean()))
-    table.add_row("[bold]all[/bold]", f"[bold]{whole:.3f}[/bold]", f"{replay.largest.max():.3f}")
+    table.add_row("all", f"{whole:.3f}", f"{replay.largest.max():.3f}", style="bold")
     console.print(table)
     return {"rms": whole, "joints": joints}
 
 
-def _require_possible(path: Path | None, flag: str, endings: tuple[str, ...]) -> None:
-    """Raise UsageError, before anything is simulated, where no picture can be written."""
-    if path and path.suffix not in endings:
-        raise UsageError(f"{flag}: found {path.name}, allowed are {', '.join(endings)}")
-    if path and not path.parent.is_dir():
-        raise UsageError(f"{flag}: there is no folder {path.parent}")
-
-
-def _pictures(console: Console, arguments: Arguments, robot: Robot, sim: SimReplay) -> None:
+def _pictures(
+    console: Console, arguments: Arguments, robot: Robot, sim: SimReplay, ticks: np.ndarray
+) -> None:
     if arguments.plot:
         from .plots import plot_joints
 
         plot_joints(robot, sim, arguments.plot)
         console.print(f"Plot: {arguments.plot}", soft_wrap=True)
-    if arguments.video:
-        render(console, robot, sim.time, sim.qpos, arguments.video)
+    if arguments.video and not sim.moving.any():
+        console.print("No video: nothing was under torque, so the simulated robot only lies there.")
+    elif arguments.video:
+        render(console, robot, ticks, ticks["start"], sim.qpos, arguments.video)
         console.print(f"Video: {arguments.video}", soft_wrap=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from ..deploy.checks import tilt
 from ..deploy.log import LogSummary
@@ -18,28 +19,38 @@ from ..models.robot import Robot
 
 
 def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) -> Table:
-    """The figures of `sim.evaluate.evaluate`, a column for each condition."""
-    rows = {
-        "episodes of 20 s": lambda f: f"{f['episodes']}",
-        "survival": lambda f: f"{f['survival']:.1%}",
-        "tracking score": lambda f: f"{f['score']:.3f}",
-        "vx error, RMS [m/s]": lambda f: f"{f['rmse']['vx']:.3f}",
-        "vy error, RMS [m/s]": lambda f: f"{f['rmse']['vy']:.3f}",
-        "yaw rate error, RMS [rad/s]": lambda f: f"{f['rmse']['yaw_rate']:.3f}",
-        "torque, RMS [N·m]": lambda f: f"{f['torque']:.2f}",
-        "action change, RMS": lambda f: f"{f['action_change']:.2f}",
-    }
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    """The figures of `sim.evaluate.evaluate`, a column for each condition.
+
+    The last column is for comparison: a robot that stands still under the same commands.
+    """
+    rows = (
+        ("episodes of 20 s", lambda f: f"{f['episodes']}", None),
+        ("survival", lambda f: f"{f['survival']:.1%}", None),
+        ("tracking score, 0 to 1", lambda f: f"{f['score']:.3f}", "score"),
+        ("vx error, RMS [m/s]", lambda f: _error(f, "vx"), "vx"),
+        ("vy error, RMS [m/s]", lambda f: _error(f, "vy"), "vy"),
+        ("yaw rate error, RMS [rad/s]", lambda f: _error(f, "yaw_rate"), "yaw_rate"),
+        ("torque, RMS [N·m]", lambda f: f"{f['torque']:.2f}", None),
+        ("action change, RMS", lambda f: f"{f['action_change']:.2f}", None),
+    )
+    still = next(iter(evaluation.values()))["standing_still"]  # the same under every condition
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("")
-    for condition in evaluation:
+    for condition in (*evaluation, "standing still"):
         table.add_column(condition, justify="right")
-    for name, show in rows.items():
-        table.add_row(name, *(show(figures) for figures in evaluation.values()))
+    for name, show, compared in rows:
+        columns = [show(figures) for figures in evaluation.values()]
+        table.add_row(Text(name), *columns, f"{still[compared]:.3f}" if compared else "")
     return table
 
 
-def checks_table(robot: Robot, sample: Sample, torque_on: bool) -> Table:
-    """What is known of a robot before a start; `torque_on` says that it was found under torque."""
+def _error(figures: Mapping[str, Any], axis: str) -> str:
+    """Nothing where every robot fell before it could be measured: then the score is 0, too."""
+    return f"{figures['rmse'][axis]:.3f}" if figures["score"] else "-"
+
+
+def checks_table(robot: Robot, sample: Sample) -> Table:
+    """What is known of a robot before a start."""
     health = sample.health
     table = _facts("Checks")
     table.add_row("motors", f"{np.isfinite(sample.age).sum()} of {len(robot.joints)} answer")
@@ -48,9 +59,11 @@ def checks_table(robot: Robot, sample: Sample, torque_on: bool) -> Table:
     table.add_row("tilt", f"{math.degrees(tilt(sample.gravity)):.0f}°")
     away = np.abs(sample.joint_pos - robot.rest_pose).max()
     table.add_row("from the rest pose", f"{away:.2f} rad at most")
-    table.add_row("one motor read", f"{sample.bus_time * 1e3:.1f} ms on the bus")
-    if torque_on:
-        table.add_row("torque", "[yellow]found on; left as it is[/yellow]")
+    table.add_row("one read of all motors", f"{sample.bus_time * 1e3:.1f} ms on the bus")
+    if np.isfinite(sample.imu_rate):
+        table.add_row("imu", f"{sample.imu_rate:.0f} Hz, of {robot.imu.rate:.0f} Hz")
+    if sample.health.torque_on.any():
+        table.add_row("torque", Text("found on; left as it is", "yellow"))
     if robot.assumed:
         table.add_row("assumed, unmeasured", ", ".join(robot.assumed))
     return table
@@ -61,8 +74,14 @@ def run_table(summary: RunSummary, logged: LogSummary) -> Table:
     figures = summary.figures
     table = _facts("Run")
     if summary.fault:
-        table.add_row("[red]fault[/red]", f"[red]{summary.fault.name}[/red]: {summary.cause}")
+        cause = Text(f"{summary.fault.name}: {summary.cause}", "red")
+        table.add_row(Text("fault", "red"), cause)
+    if summary.stopped:
+        table.add_row("stopped by", summary.stopped)
     table.add_row("in RUN", f"{summary.run_time:.1f} s")
+    if figures.holds:
+        held = figures.states["HOLD"].seconds
+        table.add_row("held", f"{figures.holds} times, {held:.2f} s in all")
     table.add_row("ticks", f"{figures.ticks}, {figures.missed_deadlines} deadlines missed")
     spreads = {
         "loop period": figures.period,
@@ -79,10 +98,15 @@ def run_table(summary: RunSummary, logged: LogSummary) -> Table:
     table.add_row("limits acted in", f"{acted} ticks")
     table.add_row("wire errors", f"{figures.wire_errors}")
     dropped = f", {logged.dropped} dropped" if logged.dropped else ""
-    table.add_row("log", f"{logged.path}: {logged.written} records{dropped}")
+    table.add_row("log", Text(f"{logged.path}: {logged.written} records{dropped}"))
     if logged.error:
-        table.add_row("[red]log[/red]", f"[red]{logged.error}[/red]")
+        table.add_row(Text("log", "red"), Text(logged.error, "red"))
     return table
+
+
+def torque_warning(joints: Sequence[str]) -> Text:
+    """One line for a person who stands by the robot."""
+    return Text(f"TORQUE MAY STILL BE ON: {', '.join(joints)}. Cut the power.", "bold red")
 
 
 def _facts(title: str) -> Table:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json as jsonlib
 import math
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.console import Console
+from tyro.constructors import PrimitiveConstructorSpec
 
+from ..control import checkpoint
 from ..control.ppo import PPOConfig
-from ..control.train import Metrics, train
+from ..control.train import CHECKPOINT, train
 from ..deploy.export import add_evaluation
 from ..deploy.log_format import POLICY_FILE
 from ..models.errors import UsageError
@@ -26,13 +25,41 @@ from ..sim.walk import WalkEnv
 from .evaluate import measure
 from .export import export_run
 from .tables import evaluation_table
+from .terminal import command, open_console, require_folder, shown
+from .watch import Watch, shown_steps
 
 DEFAULT_MINUTES = 4.0
 
 
+def _count(words: list[str]) -> int:
+    """A whole number, as it is written or as 1e6."""
+    try:
+        number = float(words[0])
+        if number == int(number):
+            return int(number)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"found {words[0]}, allowed is a whole number, as 1000000 or 1e6")
+
+
+Count = Annotated[  # tyro alone knows no 1e6
+    int | None,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=_count,
+        is_instance=lambda value: value is None or isinstance(value, int),
+        str_from_instance=lambda number: [str(number)],
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Arguments:
-    """Learn a policy in simulation; ends with policy.onnx and its evaluation."""
+    """Learn a policy in simulation; ends with policy.onnx and its evaluation.
+
+    Ctrl-C saves what has been learned; --resume goes on from there.
+    """
 
     task: Annotated[Literal["walk"], tyro.conf.Positional]
     """What to learn."""
@@ -40,8 +67,8 @@ class Arguments:
     """Name of a robot that Surefoot ships, or the path of a robot.toml."""
     minutes: float | None = None
     """Budget of training time [min]; 4 if neither this nor --steps is given."""
-    steps: int | None = None
-    """Budget of environment steps; with both, the first one spent ends it."""
+    steps: Count = None
+    """Budget of environment steps, as 4000000 or 4e6; with both, the first one spent ends it."""
     seed: int = 0
     """Of everything random. The same seed and steps give the same policy."""
     run: Path | None = None
@@ -57,7 +84,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Train, export, evaluate."""
-    console = Console()
+    console = open_console()
     if arguments.resume and arguments.run is None:
         raise UsageError("--resume: found no --run, give the folder of a run")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -73,20 +100,27 @@ def run(arguments: Arguments) -> int:
         "randomisation": describe(TRAINING),
         "commit": _commit(),
     }
-    console.print(f"Training in [bold]{folder}[/bold]: tensorboard --logdir {folder}")
-    watch = _Watch(console)
-    with watch.live:
-        trained = train(
-            env,
-            arguments.ppo,
-            folder,
-            minutes=minutes,
-            steps=arguments.steps,
-            seed=arguments.seed,
-            resume=arguments.resume,
-            on_update=watch.update,
-            about=about,
-        )
+    watch = Watch(console, f"Training in {folder}: tensorboard --logdir {folder}")
+    try:
+        with watch.live, watch.interrupts():
+            trained = train(
+                env,
+                arguments.ppo,
+                folder,
+                minutes=minutes,
+                steps=arguments.steps,
+                seed=arguments.seed,
+                resume=arguments.resume,
+                on_update=watch.update,
+                about=about,
+            )
+    except KeyboardInterrupt:
+        _tell_how_to_go_on(console, arguments, folder)
+        raise
+    if not watch.began:
+        spent = f"{shown_steps(trained.steps)} steps in {trained.elapsed / 60:.1f} min"
+        words = f"Nothing trained: the run has had {spent}. Give a larger --minutes or --steps."
+        console.print(words, style="yellow", soft_wrap=True)
     if trained.resumed_exactly is False:
         console.print("The environments do not expose their state: their episodes restarted.")
     policy = folder / POLICY_FILE
@@ -102,12 +136,13 @@ def run(arguments: Arguments) -> int:
         add_evaluation(policy, figures)
         console.print(evaluation_table(figures, f"{policy}"))
         result["evaluation"] = figures
-    console.print(
-        f"{trained.steps / 1e6:.2f} M steps in {trained.elapsed:.0f} s. "
-        f"Next: surefoot deploy {policy} --robot {arguments.robot} --emulated",
-        highlight=False,
-        soft_wrap=True,
-    )
+    robot = "" if arguments.robot == "quadruped" else f" --robot {arguments.robot}"
+    for line in (
+        f"{shown_steps(trained.steps)} steps in {trained.elapsed:.0f} s. Next:",
+        f"  {command()} deploy {shown(policy)}{robot} --emulated --command 0.2 0 0",
+        f"  tensorboard --logdir {folder}",
+    ):
+        console.print(line, soft_wrap=True)
     if arguments.json:
         print(jsonlib.dumps(result))
     return 0
@@ -125,8 +160,29 @@ def _require_possible(arguments: Arguments, folder: Path) -> None:
     for name, count in counts.items():
         if count < 1:
             raise UsageError(f"--{name.replace('_', '-')}: found {count}, allowed is 1 or more")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--run: found a file {folder}, allowed is a folder")
+    require_folder(folder, "--run")
+    if arguments.resume:
+        checkpoint.load(folder / CHECKPOINT)  # or it says what is wrong, before anything begins
+    elif (folder / CHECKPOINT).exists():
+        raise UsageError(f"{folder}: found a run, allowed is a new folder, or --resume")
+
+
+def _tell_how_to_go_on(console: Console, arguments: Arguments, folder: Path) -> None:
+    if not (folder / CHECKPOINT).exists():
+        return  # stopped before anything was learned
+    own, usual = arguments, Arguments(task=arguments.task)
+    given = [(name, getattr(own, name)) for name in ("robot", "minutes", "steps", "seed")]
+    given = [(name, value) for name, value in given if value != getattr(usual, name)]
+    for entry in fields(PPOConfig):
+        value = getattr(own.ppo, entry.name)
+        if value != getattr(usual.ppo, entry.name):
+            words = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            given.append((entry.name, words))
+    options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in given)
+    run = shown(folder)
+    resume = f"{command()} train {own.task} --run {run}{options} --resume"
+    console.print(f"Saved. To go on:             {resume}", soft_wrap=True)
+    console.print(f"To use the policy so far:    {command()} export {run}", soft_wrap=True)
 
 
 def _commit() -> str:
@@ -137,52 +193,3 @@ def _commit() -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-class _Watch:
-    """A bar with the time left over the figures that matter; into a file, a line for each tenth."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-        )
-        self._task = self._bar.add_task("training", total=1.0)
-        self._returns: float | None = None
-        self._falls: float | None = None
-        self._told = 0.0
-        self.live = Live(self._bar, console=console, refresh_per_second=4)
-
-    def update(self, metrics: Metrics) -> None:
-        if metrics.episode_return is not None:
-            self._returns = metrics.episode_return
-            self._falls = metrics.episode.get("end/fall", self._falls)
-        figures = self._figures(metrics)
-        self._bar.update(self._task, completed=metrics.progress)
-        if self._console.is_terminal:
-            grid = Table.grid(padding=(0, 3))
-            grid.add_row(*(f"[dim]{name}[/dim]" for name in figures))
-            grid.add_row(*figures.values())
-            self.live.update(Group(self._bar, grid))
-        elif metrics.progress >= self._told + 0.1:
-            self._told = metrics.progress
-            words = ", ".join(f"{name} {value}" for name, value in figures.items())
-            self._console.print(f"{metrics.progress:4.0%}  {words}", soft_wrap=True)
-
-    def _figures(self, metrics: Metrics) -> dict[str, str]:
-        d = metrics.diagnostics
-        return {
-            "steps": f"{metrics.steps / 1e6:.2f} M",
-            "steps/s": f"{metrics.steps_per_second / 1e3:.1f} k",
-            "reward a step": f"{metrics.reward:.3f}",
-            "episode return": "-" if self._returns is None else f"{self._returns:.0f}",
-            "episodes that fall": "-" if self._falls is None else f"{self._falls:.0%}",
-            "σ": f"{d.std:.2f}",
-            "KL": f"{d.kl:.4f}",
-            "clipped": f"{d.clip_fraction:.0%}",
-            "explained": f"{d.explained_variance:.2f}",
-        }

@@ -88,7 +88,7 @@ def train(
     about: Mapping[str, Any] | None = None,
     clock: Clock = time.perf_counter,
 ) -> Trained:
-    """Train a policy with PPO until the budget is spent.
+    """Train a policy with PPO until the budget is spent. KeyboardInterrupt saves, and goes on.
 
     Args:
         env: vector environment of `config.num_envs`, or a Gymnasium id.
@@ -167,6 +167,9 @@ def train(
                 if done.updates % CHECKPOINT_EVERY == 0:
                     save()
             save()
+        except KeyboardInterrupt:
+            save()  # all updates so far; one that was cut short is done anew by whoever resumes
+            raise
         finally:
             writer.close()
     return Trained(learner.policy, done.steps, done.updates, done.elapsed, path, exactly)

@@ -45,6 +45,14 @@ class Controller:
         """
         self.model = read_policy(policy)
         self.sha256 = hashlib.sha256(self.model).hexdigest()
+        try:
+            self._open(robot)
+        except PolicyError as error:
+            if isinstance(policy, bytes):
+                raise
+            raise PolicyError(f"{policy}: {error}") from None
+
+    def _open(self, robot: Robot) -> None:
         self._session = open_session(self.model)
         self.contract = read_contract(self._session)
         self.contract.require_robot(robot)

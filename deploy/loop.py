@@ -9,10 +9,8 @@ the policy's clock. The clock is injected: nothing here waits in a test.
 from __future__ import annotations
 
 import math
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,38 +20,17 @@ from ..hardware.interface import Sample
 from ..models.errors import DeviceError, UsageError
 from ..models.robot import Robot
 from .checks import non_finite
+from .clock import Clock, RealClock
 from .log_format import Level, tick_dtype
 from .record import Times, fill
 from .safety import SafetyMonitor
 from .schedule import Schedule
+from .stop import StopRequest
 from .summary import RunSummary, Tally, summarise
 from .verdict import Decision, State, Verdict
 
 FAREWELLS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
 NO_COMMAND = np.zeros(3)
-
-
-class Clock(Protocol):
-    """The loop's time."""
-
-    def now(self) -> float:
-        """Time, of any origin, that never runs back [s]."""
-        ...
-
-    def sleep_until(self, when: float) -> None:
-        """Return at `when` [s], at once if it is past."""
-        ...
-
-
-class RealClock:
-    """CLOCK_MONOTONIC, which the serial robot and the log use too."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def sleep_until(self, when: float) -> None:
-        while (left := when - self.now()) > 0:
-            time.sleep(left)
 
 
 class SensorSource(Protocol):
@@ -78,29 +55,8 @@ class Log(Protocol):
     def event(self, level: Level, text: str) -> object: ...
 
 
-Progress = Callable[[int, float, Verdict], None]  # tick, time in RUN [s], verdict
-
-
-class StopRequest:
-    """Ctrl-C: the first asks the robot to lie down, the second to yield at once."""
-
-    def __init__(self) -> None:
-        self.presses = 0
-
-    def press(self, *_: object) -> None:
-        """Ask once more. Usable as a signal handler."""
-        self.presses += 1
-
-    @contextmanager
-    def on_signals(self) -> Iterator[StopRequest]:
-        """Let SIGINT, SIGTERM and SIGHUP ask, instead of ending the process."""
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self.press) for number in signals}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+# For who watches: the tick's number, time in RUN [s], what was read and what came of it.
+Progress = Callable[[int, float, Sample, Verdict], None]
 
 
 def run(
@@ -128,11 +84,11 @@ def run(
         schedule: the command to the policy, by the time since RUN began.
         duration: of RUN, skipped ticks counted [s].
         clock: the source's own; by default CLOCK_MONOTONIC.
-        stop: asks the robot to lie down, asked twice to yield at once; a dry run ends.
+        stop: asks the robot to lie down, or insists that it yield at once; a dry run ends.
         log: takes a record each tick (it is used again: copy what is to stay), and an event for
             each change of state, message of the monitor and note from the wire.
-        on_tick: called after each tick with its number, the time in RUN [s] and the verdict. Its
-            time is the tick's, too.
+        on_tick: called after each tick, and not again once it has raised. Its time is the tick's,
+            too, so it must not wait for anything.
 
     Raises:
         UsageError: the monitor is in no state to start.
@@ -170,6 +126,7 @@ class _Loop:
         self._tally = Tally(len(robot.joints))
         self._sample: Sample | None = None
         self._state = State.OFF  # of the tick before
+        self._stopped = ""  # by whom, as in `RunSummary`
         self._origin = clock.now()  # when tick 0 begins [s]
         self._tick = -1
         self._missed = 0  # in all
@@ -180,34 +137,48 @@ class _Loop:
     def run(self, duration: float, stop: StopRequest) -> RunSummary:
         farewells = 0
         while farewells < FAREWELLS:
+            stop.beat()
             self._heed(duration, stop)
-            if self._monitor.dry_run and (
-                stop.presses or self._run_ticks * self._period >= duration
-            ):
+            if self._monitor.dry_run and (stop.asked or self._run_ticks * self._period >= duration):
+                self._stopped = "operator" if stop.asked else ""
                 break
             self._one_tick()
             farewells += self._monitor.ended and not self._monitor.dry_run
         figures = summarise(self._tally.ticks, self._robot.joint_names)
-        run_time = self._run_ticks * self._period
-        return RunSummary(self._monitor.fault, self._monitor.cause, run_time, figures)
+        return RunSummary(
+            fault=self._monitor.fault,
+            cause=self._monitor.cause,
+            stopped=self._stopped,
+            torque_left_on=self._monitor.torque_left_on,
+            run_time=self._run_ticks * self._period,
+            figures=figures,
+        )
 
     def wind_down(self) -> None:
-        """To torque off without sensors or policy, by what the monitor does alone."""
+        """To torque off without sensors or policy, by what the monitor does alone.
+
+        Nothing else may keep it from that: what else fails here is left at that.
+        """
         if self._sample is None or self._monitor.dry_run:
             return
         self._sample, farewells = replace(self._sample, wire_notes=()), 0
         while farewells < FAREWELLS:
             self._clock.sleep_until(self._clock.now() + self._period)
             verdict = self._monitor.tick(self._sample, None, self._clock.now())
-            self._tell(verdict)
+            with suppress(Exception):
+                self._tell(verdict)
             farewells += self._monitor.ended
 
     def _heed(self, duration: float, stop: StopRequest) -> None:
         """Whether it is time to end."""
-        if stop.presses > 1:
-            self._monitor.damp("stopped twice: yielding at once")
-        elif stop.presses or self._run_ticks * self._period >= duration - 1e-9:
-            self._monitor.stop()
+        if stop.insists:
+            acted = self._monitor.damp("stopped twice: yielding at once")
+        elif stop.asked or self._run_ticks * self._period >= duration - 1e-9:
+            acted = self._monitor.stop()
+        else:
+            return
+        if acted and stop.asked:
+            self._stopped = "operator, twice" if stop.insists else "operator"
 
     def _one_tick(self) -> None:
         slots = self._await_tick()
@@ -225,8 +196,7 @@ class _Loop:
         self._tell(verdict)
         if self._log:
             self._log.record(self._record)
-        if self._on_tick:
-            self._on_tick(self._tick, self._run_ticks * self._period, verdict)
+        self._show(sample, verdict)
         if starting:  # enabling torque talks with every motor and takes what it takes
             self._origin = self._clock.now() - self._tick * self._period
         self._judge_deadline(slots)
@@ -284,6 +254,16 @@ class _Loop:
         if non_finite(sample):  # it would stay in the policy's memory
             return command, None
         return command, self._policy.act(sample, command, ticks)
+
+    def _show(self, sample: Sample, verdict: Verdict) -> None:
+        """To whoever watches: not worth a robot's fall."""
+        if on_tick := self._on_tick:
+            self._on_tick = None
+            with suppress(Exception, SystemExit):
+                on_tick(self._tick, self._run_ticks * self._period, sample, verdict)
+                self._on_tick = on_tick
+            if not self._on_tick and self._log:
+                self._log.event(Level.WARNING, "the display failed and shows nothing more")
 
     def _tell(self, verdict: Verdict) -> None:
         """Events of this tick to the log."""

@@ -9,10 +9,12 @@ import ctypes
 import gc
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 PRIORITY = 50  # below the kernel's own threads that serve the serial ports' interrupts
+SWITCH_INTERVAL = 0.0005  # after which another thread gives Python's lock to the loop [s]
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 
 
@@ -20,17 +22,20 @@ MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 def realtime(priority: int = PRIORITY) -> Iterator[list[str]]:
     """Real-time scheduling, locked memory and no garbage collection, for as long as it is open.
 
-    Enter it last, in the loop's own thread, when every other thread runs already. Yields a line for
-    each of the three that says what was had, or why not; all are given back at the end.
+    Enter it last, in the loop's own thread, when every other thread runs already. Python's lock
+    knows no priorities: who has it is made to give it up sooner. Yields a line for each of the
+    three that says what was had, or why not; all are given back at the end.
     """
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    collecting = gc.isenabled()
+    collecting, interval = gc.isenabled(), sys.getswitchinterval()
     raised, scheduling = take_priority(priority)
     locked, memory = lock_memory()
     notes = [scheduling, memory, still_collector()]
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         yield notes
     finally:
+        sys.setswitchinterval(interval)
         if raised:  # the flag stays: only a privileged user may clear it
             os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, parameters)
         if locked:

@@ -72,6 +72,7 @@ class Figures:
     missed_deadlines: int  # ticks that ended too late, and ticks that were skipped
     wire_errors: int
     states: dict[str, StateShare]  # by name, in the order of their first appearance
+    holds: int  # how often HOLD began
     reasons: dict[str, LimitShare]  # by the limit's name
     period: Spread | None  # from the start of a tick to the start of the next
     late: Spread | None  # from the time a tick was due to its start
@@ -87,6 +88,8 @@ class RunSummary:
 
     fault: Fault
     cause: str  # of the fault, one line; '' without one
+    stopped: str  # before its time: "operator", or "operator, twice" for at once; '' if it was not
+    torque_left_on: tuple[str, ...]  # joints whose torque was not seen off at the end
     run_time: float  # in RUN, holding included [s]
     figures: Figures
 
@@ -127,6 +130,7 @@ def summarise(ticks: np.ndarray, joint_names: Sequence[str]) -> Figures:
         missed_deadlines=int(ticks["missed"].max(initial=0)),
         wire_errors=int(ticks["wire_errors"].max(initial=0)),
         states=_states(ticks),
+        holds=int((_began(ticks["state"]) & (ticks["state"] == State.HOLD)).sum()),
         reasons=_reasons(ticks, joint_names),
         period=Spread.of(np.diff(start)[usual[:-1]]),
         late=Spread.of(start - ticks["deadline"]),
@@ -138,17 +142,31 @@ def summarise(ticks: np.ndarray, joint_names: Sequence[str]) -> Figures:
 
 
 def faults(ticks: np.ndarray) -> list[dict[str, Any]]:
-    """Where a fault appeared: its name, the tick's number, and the time since the first one [s]."""
-    before = np.append(0, ticks["fault"][:-1])[: len(ticks)]
-    new = ticks[(ticks["fault"] != before) & (ticks["fault"] != Fault.NONE)]
+    """Where a fault was latched: its name, the tick's number, and the time since the first [s]."""
+    latched = np.where(ticks["state"] == State.HOLD, Fault.NONE, ticks["fault"])
+    return _told(ticks, ticks[_began(latched) & (latched != Fault.NONE)])
+
+
+def holds(ticks: np.ndarray) -> list[dict[str, Any]]:
+    """Where the robot began to hold, and why, as `faults` tells it."""
+    why = np.where(ticks["state"] == State.HOLD, ticks["fault"], Fault.NONE)
+    return _told(ticks, ticks[_began(why) & (why != Fault.NONE)])
+
+
+def _told(ticks: np.ndarray, which: np.ndarray) -> list[dict[str, Any]]:
     return [
         {
             "tick": int(tick["tick"]),
             "time": float(tick["start"] - ticks["start"][0]),
             "fault": _name(Fault, int(tick["fault"])),
         }
-        for tick in new
+        for tick in which
     ]
+
+
+def _began(values: np.ndarray) -> np.ndarray:
+    """Where another value than 0, or than that of the tick before, begins. Shape (T,)."""
+    return values != np.append(0, values[:-1])[: len(values)]
 
 
 def bounds(values: np.ndarray) -> list[float] | None:

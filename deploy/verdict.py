@@ -41,6 +41,9 @@ class Fault(IntEnum):
     POLICY_STALLED = 12  # no decision where one was due
     POSE_NOT_REACHED = 13  # stood up, and does not stand
     START_REFUSED = 14  # the checks before the first torque failed
+    ENABLE_REFUSED = 15  # a motor did not take torque, or had it already
+    TORQUE_LOST = 16  # a motor is limp, or has lost its gains, under torque
+    ATTITUDE_DISAGREES = 17  # what the IMU says of down and what it feels are not one
 
 
 @dataclass(frozen=True)

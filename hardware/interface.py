@@ -66,12 +66,16 @@ class Health:
     temperature: np.ndarray  # [°C]. Shape (n,)
     error_bits: np.ndarray  # hardware error status of the device, uint8. Shape (n,)
     watchdog_tripped: np.ndarray  # bool. Shape (n,)
+    age: np.ndarray  # of these values at the sample's time; inf before the first [s]. Shape (n,)
+    torque_on: np.ndarray  # torque is on, with the gains that were sent, bool. Shape (n,)
 
     @classmethod
     def unknown(cls, n: int) -> Health:
         """Nothing known about n motors."""
         nan = np.full(n, np.nan)
-        return cls(nan, nan.copy(), np.zeros(n, np.uint8), np.zeros(n, bool))
+        tripped, torque_on = np.zeros(n, bool), np.zeros(n, bool)
+        age = np.full(n, np.inf)
+        return cls(nan, nan.copy(), np.zeros(n, np.uint8), tripped, age, torque_on)
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,12 @@ class Sample:
     joint_torque: np.ndarray  # from the motor current [N·m]. Shape (n,)
     age: np.ndarray  # of each motor's values at `time`; inf before the first [s]. Shape (n,)
     alert: np.ndarray  # the motor reports a hardware error, bool. Shape (n,)
+    encoder_jump: np.ndarray  # two or more implausible readings in a row, bool. Shape (n,)
     gyro: np.ndarray  # angular velocity in the base frame [rad/s]. Shape (3,)
     gravity: np.ndarray  # unit vector pointing down, in the base frame. Shape (3,)
     acceleration: np.ndarray  # specific force in the base frame [m/s²]. Shape (3,)
     imu_age: float  # of the IMU's values at `time`; inf before the first [s]
+    imu_rate: float  # of its packets, over the last second or since opening; nan if unknown [Hz]
     health: Health
     bus_time: float = 0.0  # spent on the motor bus since the last sample [s]
     wire_errors: int = 0  # refused packets and missing replies so far
@@ -96,6 +102,16 @@ class Sample:
 
 class RobotInterface(Protocol):
     """A robot behind some wire, real or simulated. Opening one never moves it."""
+
+    @property
+    def found_torque_on(self) -> bool:
+        """Torque was on when the robot was opened, so OFF may drop it."""
+        ...
+
+    @property
+    def torque_left_on(self) -> tuple[str, ...]:
+        """Joints whose torque was not seen off after the last OFF; empty if all were."""
+        ...
 
     def read(self) -> Sample:
         """Read all sensors once. Missing replies show as ages, never as exceptions.
@@ -112,7 +128,20 @@ class RobotInterface(Protocol):
 
         Raises:
             UsageError: an array has another shape than (n,); nothing is sent then.
-            DeviceError: the port is gone, or a motor refused to be enabled.
+            EnableRefused: a motor cannot be enabled, or torque is on already that is not from here.
+                Only motors that this call switched on have been switched off again.
+            DeviceError: a port is gone; the motors on the others have had the command.
+        """
+        ...
+
+    def refresh(self) -> None:
+        """Forget what waited in the inputs, and read all that there is to know anew.
+
+        It takes the time that it takes: for before the first torque, never in the loop. What stays
+        silent keeps its old values, and their ages tell.
+
+        Raises:
+            DeviceError: a port is gone.
         """
         ...
 

@@ -10,17 +10,19 @@ watchdog trips "stops", with a velocity mode for an example. What mode 5 does is
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..models.errors import DeviceError, RobotFileError, UsageError
+from ..models.errors import DeviceError, EnableRefused, RobotFileError, UsageError
 from ..models.robot import Robot
 from .dynamixel.bus import MotorBus
 from .dynamixel.motors import MotorGroup
+from .dynamixel.registers import MotorError
 from .interface import Command, Health, Mode, Sample, require_shape
-from .port import Clock, SerialPort, Transport, drop_input
+from .port import Clock, SerialPort, Transport
 from .witmotion.stream import ImuStream
 
 GAIN_REPEATS = 3  # gains of a new mode are sent with so many commands: one may get lost
@@ -47,7 +49,7 @@ class SerialRobot:
         names = dict.fromkeys(joint.motor.bus for joint in description.joints)
         self._groups = [_open_motors(description, name, transports[name], clock) for name in names]
         self._imu = _open_imu(description, transports[description.imu.bus], clock)
-        drop_input(transports[description.imu.bus])  # as old as the opening of the motors is long
+        self._imu.restart()  # what waits is as old as the opening of the motors is long
         self._imu.wait()
         self._mode = Mode.OFF
         self._target = np.zeros(len(description.joints))
@@ -60,30 +62,44 @@ class SerialRobot:
 
     @property
     def found_torque_on(self) -> bool:
-        """Torque was on when the robot was opened, so OFF may drop it."""
+        """See `RobotInterface.found_torque_on`."""
         return any(group.found_on for group in self._groups)
+
+    @property
+    def torque_left_on(self) -> tuple[str, ...]:
+        """See `RobotInterface.torque_left_on`. It is taken back when torque is commanded again."""
+        return tuple(
+            joint.name
+            for group in self._groups
+            for joint in group.joints
+            if joint.motor.id in group.left_on
+        )
 
     def read(self) -> Sample:
         """See `RobotInterface.read`."""
         n = len(self.description.joints)
         tick = self._next_tick()
         joint_pos, joint_vel, joint_torque = np.zeros(n), np.zeros(n), np.zeros(n)
-        times, alert, health = np.zeros(n), np.zeros(n, dtype=bool), Health.unknown(n)
+        times, health_times, health = np.zeros(n), np.zeros(n), Health.unknown(n)
+        alert, encoder_jump = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         notes: tuple[str, ...] = ()
         errors = self._imu.errors
+        self._each(lambda group: group.read(tick))
         for group in self._groups:
-            group.read(tick)
             joint_pos[group.index], joint_vel[group.index] = group.joint_pos, group.joint_vel
             joint_torque[group.index], times[group.index] = group.joint_torque, group.time
-            alert[group.index] = group.alert
+            alert[group.index], encoder_jump[group.index] = group.alert, group.encoder_jump
+            health_times[group.index] = group.health_time
             health.voltage[group.index] = group.health.voltage
             health.temperature[group.index] = group.health.temperature
             health.error_bits[group.index] = group.health.error_bits
             health.watchdog_tripped[group.index] = group.health.watchdog_tripped
+            health.torque_on[group.index] = group.health.torque_on
             errors += group.bus.errors + group.refused
             notes += group.bus.take_notes()
         now = self._clock()
         self._imu.update(now)
+        health.age[:] = now - health_times
         return Sample(
             time=now,
             joint_pos=joint_pos,
@@ -91,10 +107,12 @@ class SerialRobot:
             joint_torque=joint_torque,
             age=now - times,
             alert=alert,
+            encoder_jump=encoder_jump,
             gyro=self._imu.gyro.copy(),
             gravity=self._imu.gravity.copy(),
             acceleration=self._imu.acceleration.copy(),
             imu_age=self._imu.age(now),
+            imu_rate=self._imu.rate,
             health=health,
             bus_time=self._take_bus_time(),
             wire_errors=errors,
@@ -109,8 +127,7 @@ class SerialRobot:
         holds where the robot has sunk to, and as the first command where it lies.
 
         Raises:
-            UsageError: an array has another shape than (n,); nothing is sent then.
-            DeviceError: the port is gone, or a motor refused to be enabled.
+            UsageError, EnableRefused, DeviceError: see `RobotInterface.write`.
         """
         require_shape(command, len(self.description.joints))
         cap = command.torque_cap
@@ -127,14 +144,26 @@ class SerialRobot:
         if command.mode == Mode.TRACK and command.target is not None:
             self._target = command.target.copy()
         self._mode = command.mode
-        for group in self._groups:
+        gains_due, self._gains_due = self._gains_due > 0, max(0, self._gains_due - 1)
+
+        def send(group: MotorGroup) -> None:
             # Softer gains go before the goal and stiffer ones after it: no pull to an old goal.
-            if self._gains_due and command.mode == Mode.DAMP:
+            if gains_due and command.mode == Mode.DAMP:
                 group.write_gains(command.mode)
             group.write_goals(self._target[group.index], torque_cap[group.index])
-            if self._gains_due and command.mode != Mode.DAMP:
+            if gains_due and command.mode != Mode.DAMP:
                 group.write_gains(command.mode)
-        self._gains_due = max(0, self._gains_due - 1)
+
+        self._each(send)
+
+    def refresh(self) -> None:
+        """See `RobotInterface.refresh`. It takes about 0.3 s, most of it the IMU's rate."""
+        self._imu.restart()
+        self._imu.listen()
+        self._each(MotorGroup.read_health)
+        tick = self._next_tick()
+        self._each(lambda group: group.read(tick))
+        self._take_bus_time()
 
     def close(self) -> None:
         """See `RobotInterface.close`."""
@@ -142,18 +171,24 @@ class SerialRobot:
             transport.close()
 
     def _enable(self, mode: Mode, torque_cap: np.ndarray) -> None:
-        for group in self._groups:
-            if on := group.torque_on():
-                raise DeviceError(
-                    f"bus '{group.bus.name}': torque is on already (ID "
-                    f"{', '.join(map(str, on))}): support the robot and switch it off first"
-                )
         try:
+            for group in self._groups:
+                if on := group.torque_on():
+                    raise EnableRefused(
+                        f"bus '{group.bus.name}': torque is on already (ID "
+                        f"{', '.join(map(str, on))}): support the robot and switch it off first"
+                    )
             for group in self._groups:
                 here = group.enable(mode, torque_cap[group.index])
                 self._target[group.index] = here
-        except DeviceError:
-            self._off()
+        except DeviceError as error:
+            # Only what was switched on here: a robot that stands by another's torque would fall.
+            for group in self._groups:
+                if group.powered:
+                    with contextlib.suppress(DeviceError):  # `left_on` keeps it
+                        group.disable()
+            if isinstance(error, MotorError):
+                raise EnableRefused(str(error)) from None
             raise
         self._gains_due = 0
 
@@ -163,8 +198,21 @@ class SerialRobot:
 
     def _off(self) -> None:
         self._mode = Mode.OFF
+        self._each(MotorGroup.disable)
+
+    def _each(self, act: Callable[[MotorGroup], None]) -> None:
+        """Act on every bus, then raise what the first of them raised.
+
+        A bus that is dead must not keep DAMP and OFF from the motors on another.
+        """
+        errors: list[DeviceError] = []
         for group in self._groups:
-            group.disable()
+            try:
+                act(group)
+            except DeviceError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _next_tick(self) -> int:
         self._tick += 1

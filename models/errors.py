@@ -28,6 +28,10 @@ class DeviceError(SurefootError, OSError):
     """A serial port, motor or IMU that is missing, busy, silent or not as robot.toml says."""
 
 
+class EnableRefused(DeviceError):
+    """A motor cannot be given torque: it reports an error, or torque is on already."""
+
+
 class UsageError(SurefootError, ValueError):
     """An argument that cannot be used as given."""
 

@@ -89,6 +89,21 @@ _TOP = {
     "safety": dict,
 }
 
+# Beyond these a protection would never act; robots differ, so they are wide.
+_SAFETY_AT_MOST = {
+    "tilt_limit": math.pi / 2,  # on its side [rad]
+    "start_tolerance": 1.0,  # [rad]
+    "stand_time": 30.0,  # [s]
+    "damp_after": 1.0,  # [s]
+    "missed_deadlines": 100,
+    "damp_time": 30.0,  # [s]
+    "watchdog": 2.54,  # 127 units of 20 ms of a DYNAMIXEL motor [s]
+    "joint_jump": math.pi,  # [rad]
+    "frozen_after": 2.0,  # [s]
+    "max_temperature": 100.0,  # [°C]
+}
+_SHORTEST_WATCHDOG = 0.02  # one unit of a DYNAMIXEL motor [s]
+
 T = TypeVar("T")
 
 
@@ -191,13 +206,43 @@ def _check(robot: Robot) -> None:
     norm = math.hypot(*robot.imu.rotation)
     _require(abs(norm - 1) < 1e-6, "imu.rotation", robot.imu.rotation, "a unit quaternion w x y z")
     _require(robot.imu.rate > 0, "imu.rate", robot.imu.rate, "> 0")
-    _positive(robot.safety, "safety")
+    _check_safety(robot)
     names: set[str] = set()
     ids: set[tuple[str, int]] = set()
     for index, joint in enumerate(robot.joints):
         _check_joint(robot, joint, f"joint[{index}] '{joint.name}'", names, ids)
         names.add(joint.name)
         ids.add((joint.motor.bus, joint.motor.id))
+
+
+def _check_safety(robot: Robot) -> None:
+    """Figures that would switch a protection off, or turn it round, are refused."""
+    safety = robot.safety
+    _positive(safety, "safety")
+    for key, highest in _SAFETY_AT_MOST.items():
+        _require(
+            getattr(safety, key) <= highest, f"safety.{key}", getattr(safety, key), f"<= {highest}"
+        )
+    _require(
+        safety.hold_after < safety.damp_after,
+        "safety.hold_after",
+        safety.hold_after,
+        f"< damp_after = {safety.damp_after}",
+    )
+    shortest = max(_SHORTEST_WATCHDOG, 3 * robot.control_period)
+    _require(
+        safety.watchdog >= shortest - 1e-9,
+        "safety.watchdog",
+        safety.watchdog,
+        f">= {shortest:g}, three control periods and what a device can count",
+    )
+    for model in robot.motor_models.values():
+        _require(
+            safety.min_voltage < model.nominal_voltage,
+            "safety.min_voltage",
+            safety.min_voltage,
+            f"< {model.nominal_voltage}, the nominal voltage of {model.name}",
+        )
 
 
 def _check_joint(

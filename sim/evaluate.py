@@ -2,7 +2,8 @@
 
 Deterministic policy; episodes of 20 s; commands uniform over the trained range, redrawn every 5 s;
 the first second after a redraw is left out. Nominal: foot friction from 0.4 to 1.0, nothing else
-randomised. Randomised: everything that training randomises, pushes included.
+randomised. Randomised: everything that training randomises, pushes included. Beside the policy's
+figures stand those of a robot that never moves: who has only learned to stand is no better.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from .randomisation import TRAINING, Uniform, Variation, foot_friction
 from .walk import COMMAND_RANGE, EPISODE_TIME, TRACK_SIGMA2, WalkEnv
 
+AXES = ("vx", "vy", "yaw_rate")
 COMMAND_PERIOD = 5.0  # [s]
 SETTLING = 1.0  # after a new command [s]
 NOMINAL: tuple[Variation, ...] = (Variation(foot_friction, Uniform(0.4, 1.0)),)
@@ -80,6 +82,7 @@ class Figures:
     rmse: dict[str, float]  # vx, vy [m/s], yaw rate [rad/s], while standing
     torque: float  # root mean square over the joints [N·m]
     action_change: float  # root mean square from one tick to the next
+    standing_still: dict[str, float]  # `score`, and RMS errors as in `rmse`, of who never moves
 
 
 def evaluate(
@@ -127,6 +130,7 @@ def measure(
     env.reset(seed=seed)
     alive = np.ones(n, bool)
     score, squared = np.zeros(n), np.zeros(3)
+    still_score, still_squared = 0.0, np.zeros(3)  # the error of one who stands is the command
     torque = change = 0.0
     counted = ticks_alive = 0
     scored_ticks = 0
@@ -147,15 +151,23 @@ def measure(
             plane = np.square(error[:, :2]).sum(1)
             score += alive * np.exp(-plane / TRACK_SIGMA2)
             squared += np.square(error[alive]).sum(0)
+            wanted = np.square(env.command)
+            still_score += float(np.exp(-wanted[:, :2].sum(1) / TRACK_SIGMA2).mean())
+            still_squared += wanted.mean(0)
             counted += int(alive.sum())
             scored_ticks += 1
         on_progress((tick + 1) / (ticks - 1))
     rmse = np.sqrt(squared / max(counted, 1))
+    still = np.sqrt(still_squared / scored_ticks)
     return Figures(
         episodes=n,
         survival=float(alive.mean()),
         score=float(score.mean() / scored_ticks),
-        rmse=dict(zip(("vx", "vy", "yaw_rate"), rmse.tolist(), strict=True)),
+        rmse=dict(zip(AXES, rmse.tolist(), strict=True)),
         torque=float(np.sqrt(torque / max(ticks_alive, 1))),
         action_change=float(np.sqrt(change / max(ticks_alive, 1))),
+        standing_still={
+            "score": still_score / scored_ticks,
+            **dict(zip(AXES, still.tolist(), strict=True)),
+        },
     )

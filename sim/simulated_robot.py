@@ -78,6 +78,16 @@ class SimulatedRobot:
 
     # --- RobotInterface -----------------------------------------------------------------------
 
+    @property
+    def found_torque_on(self) -> bool:
+        """Never: it begins limp."""
+        return False
+
+    @property
+    def torque_left_on(self) -> tuple[str, ...]:
+        """None: OFF is obeyed."""
+        return ()
+
     def read(self) -> Sample:
         """See `RobotInterface.read`. All motors answer at once; their health is perfect."""
         n = len(self.robot.joints)
@@ -91,10 +101,17 @@ class SimulatedRobot:
             joint_torque=self.robots.joint_torque[0].copy(),
             age=np.zeros(n),
             alert=np.zeros(n, bool),
+            encoder_jump=np.zeros(n, bool),
             acceleration=-gravity * self.robots.gravity[0] + noise,  # at rest; no motion in it
             imu_age=0.0,
+            imu_rate=self.robot.imu.rate,
             health=Health(
-                np.full(n, voltage), np.full(n, 25.0), np.zeros(n, np.uint8), np.zeros(n, bool)
+                voltage=np.full(n, voltage),
+                temperature=np.full(n, 25.0),
+                error_bits=np.zeros(n, np.uint8),
+                watchdog_tripped=np.zeros(n, bool),
+                age=np.zeros(n),
+                torque_on=np.full(n, self._mode is not Mode.OFF),
             ),
         )
 
@@ -122,6 +139,9 @@ class SimulatedRobot:
         gains[:, CONTROLLER_KD] = (
             self.robot.safety.damping if damped else self._gains[:, CONTROLLER_KD]
         )
+
+    def refresh(self) -> None:
+        """Nothing to do: each sample is new."""
 
     def close(self) -> None:
         """Nothing to release."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import imageio.v2 as imageio
 import mujoco
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from ..models.errors import RenderError, UsageError
 from ..models.robot import Robot
@@ -16,9 +18,10 @@ from .robot_batch import RobotBatch
 from .world import build_spec
 
 SIZE = (480, 640)  # height, width [pixel]
-FRAME_RATE = 25  # [Hz]
-FORMATS = (".mp4", ".gif")
-COLOURS = 64  # of a GIF, which has half the size and half the frames a second
+FRAME_RATES = {".mp4": 15, ".gif": 10}  # [Hz]; a GIF's must divide 100
+FORMATS = tuple(FRAME_RATES)
+COLOURS = 32  # of a GIF, which has half the size: few, as it can hardly be compressed
+INK = (40, 44, 52)  # of captions
 
 
 def scene(robot: Robot) -> mujoco.MjModel:
@@ -42,7 +45,7 @@ def scene(robot: Robot) -> mujoco.MjModel:
         rgb1=[0.95, 0.96, 0.98],
         rgb2=[0.75, 0.81, 0.88],
     )
-    material = spec.add_material(name="floor", texrepeat=[2.5, 2.5], texuniform=True)
+    material = spec.add_material(name="floor", texrepeat=[1.6, 1.6], texuniform=True)
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
     floor = spec.geom("floor")
     floor.material = "floor"
@@ -50,7 +53,9 @@ def scene(robot: Robot) -> mujoco.MjModel:
     spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
     spec.visual.headlight.diffuse = [0.25, 0.25, 0.25]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
-    spec.visual.quality.shadowsize = 4096
+    # Without a graphics card every sample costs: these two make it three times as fast.
+    spec.visual.quality.shadowsize = 2048
+    spec.visual.quality.offsamples = 0
     spec.stat.extent = 0.6  # [m]
     spec.visual.map.shadowclip = 4  # narrower maps leave specks at their edge
     spec.delete(spec.light("sun"))
@@ -66,68 +71,106 @@ def scene(robot: Robot) -> mujoco.MjModel:
     return spec.compile()
 
 
-def frames(time: np.ndarray, qpos: np.ndarray) -> np.ndarray:
-    """The states at the frames of a video.
+def frames(time: np.ndarray, path: Path) -> np.ndarray:
+    """Which states a video shows: the first one at or after each frame's time.
 
     Args:
-        time: rising [s]. Shape (T,).
-        qpos: states at these times. Shape (T, nq).
+        time: of the states, rising [s]. Shape (T,).
+        path: of the video; its ending says how many frames a second it has.
 
     Returns:
-        The first state at or after each frame's time. Shape (frames, nq).
+        Indices into `time`. Shape (frames,).
+
+    Raises:
+        UsageError: another ending.
     """
-    return qpos[np.searchsorted(time, np.arange(time[0], time[-1], 1.0 / FRAME_RATE))]
+    period = 1.0 / FRAME_RATES[_ending(path)]
+    return np.searchsorted(time, np.arange(time[0], time[-1], period))
 
 
 def write_video(
     robot: Robot,
-    qpos: Iterable[np.ndarray],
+    qpos: np.ndarray,
     path: Path,
+    captions: Sequence[str] = (),
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
-    """Render states `qpos` (nq,), at 25 a second, into an .mp4 or a .gif.
+    """Render states as the frames of an .mp4, at 15 a second, or of a .gif, at 10 a second.
+
+    Args:
+        robot: which moves.
+        qpos: MuJoCo's positions in each frame. Shape (frames, nq).
+        path: of the file to write.
+        captions: what is written above each frame; nothing if empty.
+        on_frame: called after each frame.
 
     Raises:
         UsageError: another ending.
         RenderError: this machine cannot render.
     """
-    if path.suffix not in FORMATS:
-        raise UsageError(f"video: found {path.name}, allowed are {', '.join(FORMATS)}")
+    ending = _ending(path)
     model = scene(robot)
     data = mujoco.MjData(model)
-    if path.suffix == ".gif":
-        with _renderer(model, SIZE[0] // 2, SIZE[1] // 2) as renderer:
-            images = []
-            for index, state in enumerate(qpos):
-                if index % 2 == 0:
-                    image = Image.fromarray(_frame(model, data, renderer, state))
-                    images.append(image.quantize(COLOURS, dither=Image.Dither.NONE))
-                on_frame()
-        images[0].save(
-            path, save_all=True, append_images=images[1:], duration=2000 / FRAME_RATE, loop=0
-        )
-        return
-    with imageio.get_writer(path, fps=FRAME_RATE) as writer, _renderer(model, *SIZE) as renderer:
-        for state in qpos:
-            writer.append_data(_frame(model, data, renderer, state))  # pyright: ignore
+    with _renderer(model) as renderer:
+
+        def image(index: int) -> Image.Image:
+            picture = Image.fromarray(_frame(model, data, renderer, qpos[index]))
+            if captions:
+                _write_caption(picture, captions[index])
             on_frame()
+            return picture
+
+        if ending == ".gif":
+            _write_gif([_halved(image(index)) for index in range(len(qpos))], path)
+            return
+        with imageio.get_writer(path, fps=FRAME_RATES[ending]) as writer:
+            for index in range(len(qpos)):
+                writer.append_data(np.asarray(image(index)))  # pyright: ignore
 
 
 def snapshot(robots: RobotBatch) -> np.ndarray:
     """The first robot as an RGB image. Shape (480, 640, 3), uint8."""
     model = scene(robots.robot)
     data = mujoco.MjData(model)
-    with _renderer(model, *SIZE) as renderer:
+    with _renderer(model) as renderer:
         return _frame(model, data, renderer, robots.qpos[0])
 
 
-def _renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
+def _ending(path: Path) -> str:
+    if path.suffix not in FRAME_RATES:
+        raise UsageError(f"video: found {path.name}, allowed are {', '.join(FORMATS)}")
+    return path.suffix
+
+
+def _renderer(model: mujoco.MjModel) -> mujoco.Renderer:
     try:
-        return mujoco.Renderer(model, height, width)
+        with warnings.catch_warnings(action="ignore"):  # GLFW warns of what fails right after
+            return mujoco.Renderer(model, *SIZE)
     except (mujoco.FatalError, RuntimeError, ImportError) as error:
+        chosen = os.environ.get("MUJOCO_GL")
+        setting = f"MUJOCO_GL={chosen}" if chosen else "MUJOCO_GL unset"
         raise RenderError(
-            f"this machine cannot render ({error}); on Linux without a display it takes libEGL"
+            f"this machine cannot render with {setting} ({error}); "
+            "on Linux without a display it takes libEGL, and MUJOCO_GL=egl"
         ) from None
+
+
+def _halved(image: Image.Image) -> Image.Image:
+    return image.resize((SIZE[1] // 2, SIZE[0] // 2), Image.Resampling.BOX)
+
+
+def _write_gif(images: list[Image.Image], path: Path) -> None:
+    """With one palette for all, lest colours flicker."""
+    palette = images[len(images) // 2].quantize(COLOURS)
+    few = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    period = 1000 // FRAME_RATES[".gif"]  # [ms]
+    few[0].save(path, save_all=True, append_images=few[1:], duration=period, loop=0)
+
+
+def _write_caption(image: Image.Image, text: str) -> None:
+    """Far above the robot, where the floor is pale and nothing moves."""
+    draw = ImageDraw.Draw(image)
+    draw.text((16, 36), text, fill=INK, font=ImageFont.load_default(22))
 
 
 def _frame(

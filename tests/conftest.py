@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from surefoot.deploy.loop import run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
 from surefoot.models.robot_file import load_robot
+
+with suppress(ImportError):
+    import surefoot.sim  # noqa: F401  # tells MuJoCo how to render, before any test imports that
 
 # The same examples each time, and no verdict that depends on how busy the machine is.
 settings.register_profile("surefoot", derandomize=True, deadline=None)

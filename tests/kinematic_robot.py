@@ -35,10 +35,19 @@ class KinematicRobot:
         self.clock = clock
         self.joint_pos = robot.rest_pose.copy()
         self.health = Health(
-            np.full(n, 12.0), np.full(n, 35.0), np.zeros(n, np.uint8), np.zeros(n, bool)
+            voltage=np.full(n, 12.0),
+            temperature=np.full(n, 35.0),
+            error_bits=np.zeros(n, np.uint8),
+            watchdog_tripped=np.zeros(n, bool),
+            age=np.zeros(n),
+            torque_on=np.zeros(n, bool),
         )
+        self.imu_rate = robot.imu.rate
+        self.found_torque_on = False
+        self.torque_left_on: tuple[str, ...] = ()
         self.commands: list[Command] = []
         self.reads = 0
+        self.refreshes = 0
         self.enabling_time = 0.0  # of the first command that is not OFF [s]
         self.spoil: Callable[[Sample], Sample] = lambda sample: sample
         self.unplugged = False  # the port is gone
@@ -49,6 +58,7 @@ class KinematicRobot:
             raise DeviceError("/dev/ttyFAKE: the port is gone (unplugged?)")
         self.reads += 1
         n = len(self.joint_pos)
+        powered = bool(self.modes) and self.modes[-1] is not Mode.OFF
         sample = Sample(
             time=self.clock.now(),
             joint_pos=self.joint_pos.copy(),
@@ -56,11 +66,13 @@ class KinematicRobot:
             joint_torque=np.zeros(n),
             age=np.full(n, 0.001),
             alert=np.zeros(n, bool),
+            encoder_jump=np.zeros(n, bool),
             gyro=np.zeros(3),
             gravity=np.array([0.0, 0.0, -1.0]),
             acceleration=np.array([0.0, 0.0, 9.81 + 0.005 * (self.reads % 2)]),
             imu_age=0.004,
-            health=self.health,
+            imu_rate=self.imu_rate,
+            health=replace(self.health, torque_on=np.full(n, powered)),
         )
         return self.spoil(sample)
 
@@ -74,6 +86,9 @@ class KinematicRobot:
         if command.mode is Mode.TRACK:
             assert command.target is not None
             self.joint_pos = command.target.copy()
+
+    def refresh(self) -> None:
+        self.refreshes += 1
 
     def close(self) -> None:
         pass

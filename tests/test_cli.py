@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,11 +19,16 @@ from conftest import MakeLog
 from rich.console import Console
 from surefoot import __version__
 from surefoot.__main__ import VERBS, main
+from surefoot.cli.tables import evaluation_table
+from surefoot.cli.terminal import open_console
 from surefoot.deploy.controller import Controller
 from surefoot.deploy.log import LogWriter, read_log
 from surefoot.deploy.schedule import Schedule
 from surefoot.models.robot_file import load_robot
 from tiny_policy import tiny_policy
+
+if TYPE_CHECKING:
+    from surefoot.control.train import Metrics
 
 ROBOT = load_robot("quadruped")
 
@@ -66,6 +75,7 @@ UNITS = {
     "export": ["ONNX"],
     "emulate": ["every 20 ms"],
     "deploy": ["[s]", "[m/s]", "[rad/s]", "[s, m/s, m/s, rad/s]", "--dry-run"],
+    "release": ["torque", "--yes"],
     "replay": ["bit", "simulation"],
     "log": ["info", "repair"],
     "demo": ["[s]"],
@@ -112,10 +122,12 @@ def test_an_unknown_verb_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
         ["train"],
         ["train", "fly"],
         ["train", "walk", "--steps", "many"],
+        ["train", "walk", "--steps", "1.5"],
+        ["train", "walk", "--steps", "inf"],
         ["replay", "run.mcap", "--mode", "backwards"],
         ["evaluate"],
         ["export"],
-        ["emulate"],
+        ["emulate", "quadruped", "spot"],
         ["log"],
         ["log", "delete"],
         ["demo", "now"],
@@ -168,6 +180,35 @@ def test_ctrl_c_ends_a_verb_without_a_traceback(capsys, monkeypatch: pytest.Monk
     monkeypatch.setattr(log, "run", interrupted)
     assert main(["log", "info", "run.mcap"]) == 130
     assert capsys.readouterr().err == "surefoot log: stopped\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "runs"), "runs: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("[b] something"), "[b] something"),
+    ],
+)
+def test_an_error_of_the_system_is_one_line(capsys, monkeypatch, error: OSError, line: str):
+    from surefoot.cli import log
+
+    def fail(_arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr(log, "run", fail)
+    assert refuse(capsys, "log", "info", "run.mcap") == f"surefoot log: {line}\n"
+
+
+def test_a_renderer_that_mujoco_does_not_know_is_one_line():
+    run = subprocess.run(
+        [sys.executable, "-m", "surefoot", "replay", "run.mcap"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MUJOCO_GL": "nonsense"},
+    )
+    assert run.returncode == 2 and run.stderr.count("\n") == 1
+    assert "MUJOCO_GL=nonsense cannot be used here" in run.stderr
 
 
 @pytest.mark.parametrize("words", [["--help"], ["log", "--help"]], ids=" ".join)
@@ -303,6 +344,8 @@ def test_emulate_refuses_a_robot_that_is_none(capsys):
 
 def test_evaluate_refuses(capsys, policy: str):
     assert "there is no policy file" in refuse(capsys, "evaluate", "none.onnx")
+    Path("text.onnx").write_text("nothing")
+    assert "text.onnx: not a policy" in refuse(capsys, "evaluate", "text.onnx")
     assert "--episodes: found 0" in refuse(capsys, "evaluate", policy, "--episodes", "0")
     assert "there is no robot" in refuse(capsys, "evaluate", policy, "--robot", "spot")
 
@@ -313,6 +356,7 @@ def test_log_refuses(capsys, tmp_path: Path, run_log: Path):
     text.write_text("not a log at all")
     assert "found no MCAP file" in refuse(capsys, "log", "info", str(text))
     assert "nothing to repair" in refuse(capsys, "log", "repair", str(run_log), "new.mcap")
+    assert "surefoot log info some.mcap" in refuse(capsys, "log", "some.mcap")
 
 
 def test_replay_refuses(capsys, tmp_path: Path, run_log: Path, make_log: MakeLog):
@@ -324,6 +368,9 @@ def test_replay_refuses(capsys, tmp_path: Path, run_log: Path, make_log: MakeLog
     assert ".mp4, .gif" in refuse(capsys, "replay", log, "--video", "walk.avi")
     assert ".png, .svg" in refuse(capsys, "replay", log, "--plot", "walk.txt")
     assert "no folder" in refuse(capsys, "replay", log, "--plot", "none/walk.png")
+    (tmp_path / "taken.png").mkdir()
+    assert "found a folder" in refuse(capsys, "replay", log, "--plot", "taken.png")
+    assert "/proc/x.png" in refuse(capsys, "replay", log, "--plot", "/proc/x.png")
     line = refuse(capsys, "replay", log, "--mode", "policy", "--plot", "walk.png")
     assert "sim and both" in line
     assert "there is no robot" in refuse(capsys, "replay", log, "--robot", "spot")
@@ -345,6 +392,8 @@ def test_train_refuses(capsys, tmp_path: Path):
     file = tmp_path / "file"
     file.touch()
     assert "found a file" in refuse(capsys, "train", "walk", *few, "--run", str(file))
+    (tmp_path / "runs").touch()  # where a run goes that is given no folder
+    assert "found a file" in refuse(capsys, "train", "walk", *few)
     assert not (tmp_path / "new").exists()
 
 
@@ -357,11 +406,43 @@ def test_export_refuses(capsys, tmp_path: Path):
 def test_demo_refuses(capsys, tmp_path: Path):
     for seconds in ("1", "nan", "61"):
         assert "4 to 60" in refuse(capsys, "demo", "--seconds", seconds)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    assert "there is no policy" in refuse(capsys, "demo", "--policy", "none.onnx")
+    assert "there is no robot" in refuse(capsys, "demo", "--robot", "spot")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_demo_deletes_nobodys_files(capsys, tmp_path: Path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("precious")
     assert "something else" in refuse(capsys, "demo", "--out", "mine")
-    assert (tmp_path / "mine" / "thesis.tex").read_text() == "precious"
+    (mine / "schedule.csv").write_text("the exam's")  # as a demo's is called
+    (mine / "walk.png").write_text("a photograph")
+    assert "thesis.tex" in refuse(capsys, "demo", "--out", "mine")
+    assert (mine / "thesis.tex").read_text() == "precious"
+    assert (mine / "schedule.csv").read_text() == "the exam's"
+    assert (mine / "walk.png").exists()
     assert "found a file" in refuse(capsys, "demo", "--out", "mine/thesis.tex")
+
+
+def test_two_demos_do_not_share_a_folder(capsys, tmp_path: Path):
+    from surefoot.cli.demo import _fresh
+
+    with _fresh(tmp_path / "demo") as folder:
+        (folder / "walk.mcap").write_text("the first one's")
+        assert "another demo" in refuse(capsys, "demo")
+        assert (folder / "walk.mcap").read_text() == "the first one's"
+    with _fresh(tmp_path / "demo") as folder:
+        assert list(folder.iterdir()) == []
+
+
+def test_a_stopped_demo_is_no_success(capsys, monkeypatch: pytest.MonkeyPatch):
+    from surefoot.cli import deploy
+
+    summary = SimpleNamespace(stopped="operator")
+    monkeypatch.setattr(deploy, "deploy", lambda _arguments: (0, summary))
+    assert main(["demo"]) == 130
+    assert "Stopped by the operator" in capsys.readouterr().out
 
 
 # --- what they do -----------------------------------------------------------------------------
@@ -373,6 +454,73 @@ def test_log_info_ends_with_json(capsys, run_log: Path):
     assert list(table["states"]) == ["STAND", "RUN", "LIE", "DAMP", "OFF"]
     assert set(table["attachments"]) == {"robot.toml", "policy.onnx"}
     assert table["period"]["p50"] == pytest.approx(ROBOT.control_period)
+    assert (table["holds"], table["held"]) == (0, [])
+    low, high = table["joint_pos"]["rear_left_knee"]
+    assert low == pytest.approx(-2.65, abs=0.02) and high == pytest.approx(-1.5, abs=0.1)
+
+
+def test_log_info_shows_what_a_person_asks_for(capsys, run_log: Path):
+    short = succeed(capsys, "log", "info", str(run_log))
+    assert "[ms]" in short and "[rad]" in short and "rear_left_knee" in short
+    assert "sha256" not in short and "onnxruntime" not in short
+    whole = succeed(capsys, "log", "info", str(run_log), "--all", "--fields")
+    assert "sha256" in whole and "onnxruntime" in whole and "rad/s" in whole
+
+
+def test_log_info_tells_holds_from_faults(capsys, run_log: Path):
+    from surefoot.cli.log import _rows, _summary
+    from surefoot.deploy.verdict import Fault, State
+
+    log = read_log(run_log)
+    ticks = log.ticks.copy()
+    running = np.flatnonzero(ticks["state"] == State.RUN)
+    for first in (5, 20):
+        held = running[first : first + 3]
+        ticks["state"][held], ticks["fault"][held] = State.HOLD, Fault.STALE_SENSORS
+    rows = dict(_rows(_summary(replace(log, ticks=ticks))))
+    assert rows["faults"] == "none"
+    assert rows["held, and went on"] == "2 times, 0.12 s in all: STALE_SENSORS 2"
+
+
+def test_a_repaired_log_is_told_of_in_json(capsys, run_log: Path, tmp_path: Path):
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(run_log.read_bytes()[:-30_000])
+    assert "log repair cut.mcap" in succeed(capsys, "log", "info", str(cut))
+    table = succeed_with_json(capsys, "log", "repair", str(cut), "whole.mcap")
+    assert table["file"] == "whole.mcap"
+    assert table["ticks"] == len(read_log(tmp_path / "whole.mcap").ticks)
+
+
+def test_units_and_paths_are_printed_as_they_are(capsys, run_log: Path, tmp_path: Path):
+    folder = tmp_path / "[b]odd"
+    folder.mkdir()
+    plot = folder / "joints[red].svg"
+    out = succeed(capsys, "replay", str(run_log), "--plot", str(plot))
+    assert "RMS [rad]" in out and "largest [rad]" in out
+    assert str(plot) in out
+    assert "found [b]odd" in refuse(capsys, "replay", str(run_log), "--plot", "[b]odd")
+    figures = {
+        "episodes": 2, "survival": 1.0, "score": 0.5, "torque": 1.0, "action_change": 1.0,
+        "rmse": {"vx": 0.1, "vy": 0.1, "yaw_rate": 0.1},
+        "standing_still": {"score": 0.25, "vx": 0.2, "vy": 0.2, "yaw_rate": 0.2},
+    }  # fmt: skip
+    open_console().print(evaluation_table({"nominal": figures}, "runs/[b]/policy.onnx"))
+    out = capsys.readouterr().out
+    assert "runs/[b]/policy.onnx" in out
+    assert all(unit in out for unit in ("[m/s]", "[rad/s]", "[N·m]"))
+    assert "standing still" in out and "0.250" in out
+
+
+def test_robots_that_all_fell_at_once_have_no_error(capsys):
+    figures = {
+        "episodes": 2, "survival": 0.0, "score": 0.0, "torque": 1.0, "action_change": 1.0,
+        "rmse": {"vx": 0.0, "vy": 0.0, "yaw_rate": 0.0},
+        "standing_still": {"score": 0.25, "vx": 0.2, "vy": 0.2, "yaw_rate": 0.2},
+    }  # fmt: skip
+    open_console().print(evaluation_table({"nominal": figures}, "policy"))
+    assert next(line for line in capsys.readouterr().out.splitlines() if "vx" in line).split()[
+        -2:
+    ] == ["-", "0.200"]
 
 
 def test_replay_ends_with_json(capsys, run_log: Path, tmp_path: Path):
@@ -415,6 +563,10 @@ def test_a_dry_run_is_replayed_without_a_motion_to_compare(capsys, make_log: Mak
     table = succeed_with_json(capsys, "replay", log)
     assert table["policy"]["agrees"]
     assert table["sim"] == {"rms": None, "joints": {}}
+    pictures = ("--plot", "log.svg", "--video", "none.mp4")
+    assert "No video" in succeed(capsys, "replay", log, *pictures)
+    assert "simulation" not in Path("log.svg").read_text()
+    assert not Path("none.mp4").exists()
 
 
 def test_a_log_that_was_cut_off_is_replayed_with_a_word(capsys, run_log: Path, tmp_path: Path):
@@ -480,8 +632,6 @@ def test_train_refuses_an_occupied_run_and_other_figures(capsys, trained: tuple[
 
 
 def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp_path: Path):
-    import shutil
-
     folder = tmp_path / "copy"
     shutil.copytree(trained[0], folder)
     result = succeed_with_json(
@@ -491,6 +641,46 @@ def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp
     assert result["steps"] == 26112  # 4 updates more
     assert "evaluation" not in result
     assert Controller(folder / "policy.onnx", ROBOT).contract.training["steps"] == 26112
+
+
+def test_a_run_whose_budget_is_spent_says_so(capsys, trained: tuple[Path, str], tmp_path: Path):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained[0], folder)
+    words = ("train", "walk", "--run", str(folder), *SMALL, "--steps", "2e4", "--resume")
+    out = succeed(capsys, *words, "--episodes", "0")
+    assert "Nothing trained: the run has had 24 k steps" in out
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_path: Path):
+    from surefoot.cli.watch import Watch
+    from surefoot.control import checkpoint
+
+    def train(name: str, *words: str, status: int = 0) -> str:
+        given = ("--run", name, *SMALL, "--steps", "4096", "--episodes", "0", *words)
+        assert main(["train", "walk", *given]) == status
+        return capsys.readouterr().out
+
+    train("whole")
+    update = Watch.update
+
+    def press(watch: Watch, metrics: Metrics) -> None:
+        if metrics.update == 3:
+            signal.raise_signal(signal.SIGINT)
+        update(watch, metrics)
+
+    monkeypatch.setattr(Watch, "update", press)
+    out = train("parts", status=130)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    resume = next(line for line in out.splitlines() if "To go on" in line)
+    assert "train walk --run parts --steps 4096 --num-envs 64 --horizon 8" in resume
+    assert resume.endswith("--epochs 1 --hidden 16 --resume") and "export parts" in out
+    assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["updates"] == 3
+    train("parts", "--resume")
+    one, other = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
+    assert one["progress"]["steps"] == other["progress"]["steps"] == 4096
+    for key, value in one["policy"]["parameters"].items():
+        assert (value == other["policy"]["parameters"][key]).all(), key
 
 
 def test_a_run_is_exported_again_to_the_same_function(capsys, trained, tmp_path: Path):
@@ -503,6 +693,11 @@ def test_a_run_is_exported_again_to_the_same_function(capsys, trained, tmp_path:
     assert again.contract.training == before.contract.training
     assert "--out" in refuse(capsys, "export", str(folder), "--out", str(tmp_path))
     assert "--out" in refuse(capsys, "export", str(folder), "--out", "none/policy.onnx")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(folder / "checkpoint.pt", copy)
+    result = succeed_with_json(capsys, "export", str(copy / "checkpoint.pt"))
+    assert result["policy"] == str(copy / "policy.onnx")
 
 
 def test_evaluate_ends_with_json(capsys, trained: tuple[Path, str]):

@@ -48,10 +48,12 @@ def sample(seed: int = 0) -> Sample:
         joint_torque=np.zeros(N),
         age=np.zeros(N),
         alert=np.zeros(N, bool),
+        encoder_jump=np.zeros(N, bool),
         gyro=rng.normal(0, 1.0, 3),
         gravity=gravity / np.linalg.norm(gravity),
         acceleration=np.array([0.0, 0.0, 9.81]),
         imu_age=0.0,
+        imu_rate=200.0,
         health=Health.unknown(N),
     )
 

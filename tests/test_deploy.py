@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -110,14 +112,19 @@ def start(policy: Path, robot: Robot, tmp_path: Path) -> Iterator[Start]:
     """Starts `surefoot deploy` on an emulated robot; nothing survives the test."""
     started: list[Deployed] = []
 
-    def begin(*words: str, robot: str = str(robot.directory), emulated: bool = True) -> Deployed:
+    def begin(
+        *words: str,
+        robot: str = str(robot.directory),
+        emulated: bool = True,
+        stdout: int = subprocess.PIPE,
+    ) -> Deployed:
         log, truth = tmp_path / f"{len(started)}.mcap", tmp_path / f"{len(started)}.csv"
         own = ["--emulated", "--truth", str(truth)] if emulated else []
         process = subprocess.Popen(
             [sys.executable, "-m", "surefoot", "deploy", str(policy), "--robot", robot,
              "--log", str(log), *own, *words],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -248,7 +255,8 @@ def test_ctrl_c_lies_the_robot_down(start: Start, robot: Robot):
     os.killpg(deployed.process.pid, signal.SIGINT)
     status, out, err = deployed.finish()
     assert (status, err) == (0, ""), out
-    assert json.loads(out.splitlines()[-1])["fault"] == "NONE"
+    result = json.loads(out.splitlines()[-1])
+    assert (result["fault"], result["stopped"]) == ("NONE", "operator")
     log = deployed.log
     assert log.complete
     assert states(log)[-4:] == ["RUN", "LIE", "DAMP", "OFF"]
@@ -261,7 +269,7 @@ def test_ctrl_c_again_yields_at_once(start: Start):
     deployed = start("--yes", "--seconds", "60", "--json")
     deployed.wait_for(State.RUN)
     os.killpg(deployed.process.pid, signal.SIGINT)
-    deployed.wait_for(State.LIE, ticks=5)
+    deployed.wait_for(State.LIE, ticks=20)  # a press 0.3 s after the first is another one
     os.killpg(deployed.process.pid, signal.SIGINT)
     status, out, err = deployed.finish()
     assert (status, err) == (0, ""), out
@@ -306,6 +314,65 @@ def test_after_kill_9_the_motors_stop_themselves_and_the_log_is_whole(start: Sta
     assert after.time[-1] < killed + 3.0
 
 
+# --- the terminal -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_stopped_or_gone_stops_no_robot(start: Start, robot: Robot):
+    master, line = pty.openpty()
+    deployed = start("--yes", "--seconds", "2", stdout=line)
+    os.close(line)
+    try:
+        Thread(target=_drain, args=(os.dup(master),), daemon=True).start()
+        deployed.wait_for(State.STAND)
+        os.write(master, b"\x13")  # Ctrl-S: what is written from now on waits
+        assert _wait(lambda: states(deployed.log)[-1] == "OFF")
+        log = deployed.log
+        assert [name for name in states(log) if name != "HOLD"] == [
+            "STAND", "RUN", "LIE", "DAMP", "OFF",
+        ]  # fmt: skip
+        os.write(master, b"\x11")  # Ctrl-Q
+        assert deployed.finish()[0] == 0
+    finally:
+        os.close(master)
+    assert lies(robot, deployed.truth)
+
+
+def _drain(descriptor: int) -> None:
+    """Read what a terminal shows, until it is closed."""
+    with suppress(OSError):
+        while os.read(descriptor, 4096):
+            pass
+
+
+@pytest.mark.slow
+def test_a_pipe_that_nobody_reads_any_more_stops_no_robot(start: Start, robot: Robot):
+    deployed = start("--yes", "--seconds", "2")
+    deployed.wait_for(State.RUN)
+    assert deployed.process.stdout is not None
+    deployed.process.stdout.close()
+    deployed.process.stdout = None
+    deployed.finish()
+    log = deployed.log
+    assert log.complete
+    assert [name for name in states(log) if name != "HOLD"] == [
+        "STAND", "RUN", "LIE", "DAMP", "OFF",
+    ]  # fmt: skip
+    assert lies(robot, deployed.truth)
+
+
+@pytest.mark.slow
+def test_signals_that_come_together_lie_the_robot_down(start: Start, robot: Robot):
+    deployed = start("--yes", "--seconds", "60", "--json")
+    deployed.wait_for(State.RUN)
+    deployed.process.send_signal(signal.SIGTERM)
+    deployed.process.send_signal(signal.SIGHUP)
+    status, out, _ = deployed.finish()
+    assert (status, json.loads(out.splitlines()[-1])["stopped"]) == (0, "operator")
+    assert states(deployed.log)[-3:] == ["LIE", "DAMP", "OFF"]
+    assert lies(robot, deployed.truth)
+
+
 # --- faults -----------------------------------------------------------------------------------
 
 
@@ -339,33 +406,65 @@ def test_a_robot_that_falls_silent_is_a_fault(start: Start):
 
 
 @pytest.mark.slow
-def test_a_cable_that_is_pulled_is_a_fault(start: Start):
+def test_a_cable_that_is_pulled_is_a_fault_and_torque_may_stay_on(start: Start, robot: Robot):
     deployed = start("--yes", "--seconds", "60", "--json")
     deployed.wait_for(State.RUN)
     os.kill(deployed.child("emulate"), signal.SIGKILL)
-    assert_ended_in(deployed, Fault.DEAD_BUS)
+    status, out, _ = deployed.finish()
+    assert status == 1 and "TORQUE MAY STILL BE ON" in out and "Cut the power" in out
+    result = json.loads(out.splitlines()[-1])
+    assert result["torque_left_on"] == list(robot.joint_names)
+    assert result["fault"] == "DEAD_BUS"
+    assert "DAMP" in states(deployed.log)
 
 
-@pytest.mark.slow
-def test_two_deployments_do_not_share_a_robot(start: Start, robot: Robot):
+@pytest.fixture
+def emulated_ports(robot: Robot) -> Iterator[list[str]]:
+    """An emulated robot of its own, that outlives who deploys on it: `--port` for each bus."""
     words = [sys.executable, "-m", "surefoot", "emulate", str(robot.directory), "--json"]
     words += ["--parent-pid", str(os.getpid())]
     emulator = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert emulator.stdout is not None
         ports = json.loads(emulator.stdout.readline())["ports"]
-        options = [f"--port={bus}={device}" for bus, device in ports.items()]
-        first = start(*options, "--yes", "--seconds", "60", "--json", emulated=False)
-        first.wait_for(State.RUN)
-        second = start(*options, "--yes", emulated=False)
-        status, _, err = second.finish()
-        assert status == 2
-        assert err.count("\n") == 1 and any(device in err for device in ports.values())
-        first.process.send_signal(signal.SIGINT)
-        status, out, _ = first.finish()
-        assert status == 0, out
-        assert json.loads(out.splitlines()[-1])["fault"] == "NONE"
+        yield [f"--port={bus}={device}" for bus, device in ports.items()]
     finally:
         emulator.terminate()
         emulator.communicate(timeout=PATIENCE)
     assert emulator.returncode == 0
+
+
+@pytest.mark.slow
+def test_two_deployments_do_not_share_a_robot(start: Start, emulated_ports: list[str]):
+    first = start(*emulated_ports, "--yes", "--seconds", "60", "--json", emulated=False)
+    first.wait_for(State.RUN)
+    second = start(*emulated_ports, "--yes", emulated=False)
+    status, _, err = second.finish()
+    assert status == 2
+    assert err.count("\n") == 1 and "/dev/" in err and "in use" in err
+    first.process.send_signal(signal.SIGINT)
+    status, out, _ = first.finish()
+    assert status == 0, out
+    assert json.loads(out.splitlines()[-1])["fault"] == "NONE"
+
+
+@pytest.mark.slow
+def test_a_robot_left_under_torque_is_refused_and_can_be_released(
+    start: Start, robot: Robot, emulated_ports: list[str]
+):
+    first = start(*emulated_ports, "--yes", "--seconds", "60", emulated=False)
+    first.wait_for(State.STAND)
+    first.process.kill()
+    first.finish()
+    second = start(*emulated_ports, "--yes", "--json", emulated=False)
+    status, out, _ = second.finish()
+    assert status == 1
+    assert "all 12 motors: found torque on" in out and "surefoot release" in out
+    assert json.loads(out.splitlines()[-1])["fault"] == "START_REFUSED"
+    words = [sys.executable, "-m", "surefoot", "release", "--robot", str(robot.directory)]
+    words += [*emulated_ports, "--yes", "--json"]
+    for found in (list(robot.joint_names), []):
+        released = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+        assert released.returncode == 0, released.stderr
+        result = json.loads(released.stdout.splitlines()[-1])
+        assert result == {"found_torque_on": found, "torque_left_on": []}

@@ -157,5 +157,36 @@ def test_the_same_seed_gives_the_same_figures(short):
 
 def test_figures_are_plain_data():
     figures = asdict(measured(ScriptedEnv(np.zeros((1, 3)))))
-    assert set(figures) == {"episodes", "survival", "score", "rmse", "torque", "action_change"}
+    names = {"episodes", "survival", "score", "rmse", "torque", "action_change", "standing_still"}
+    assert set(figures) == names
     assert all(type(v) in (int, float, dict) for v in figures.values())
+
+
+def test_who_stands_still_is_measured_under_the_same_commands():
+    env = ScriptedEnv(np.zeros((2, 3)))
+    still = measured(env).standing_still
+    commands = np.array(env.commands)  # (redraws, 2, 3); each is scored for equally many ticks
+    ticks = np.array([REDRAW - SETTLING] * 3 + [REDRAW - SETTLING - 1])  # the last tick resets
+    weights = np.repeat(ticks, 2) / (2 * ticks.sum())
+    square = np.square(commands.reshape(-1, 3))
+    score = weights @ np.exp(-square[:, :2].sum(1) / module.TRACK_SIGMA2)
+    assert still["score"] == pytest.approx(score)
+    rms = np.sqrt(weights @ square)
+    assert [still[axis] for axis in ("vx", "vy", "yaw_rate")] == pytest.approx(rms.tolist())
+
+
+def test_who_stands_still_scores_as_it_is_told():
+    """A policy that does nothing on robots that stay where they are is that robot."""
+    env = ScriptedEnv(np.zeros((4, 3)))
+    step = env.step
+
+    def stay(actions: np.ndarray):
+        env.errors = -env.command
+        result = step(actions)
+        env.robots.angular_velocity[:, 2] = 0.0
+        return result
+
+    env.step = stay
+    figures = measured(env)
+    assert figures.score == pytest.approx(figures.standing_still["score"])
+    assert figures.rmse == pytest.approx({k: figures.standing_still[k] for k in figures.rmse})

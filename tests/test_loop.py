@@ -18,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kinematic_robot import FakeClock, KinematicRobot
 from surefoot.deploy import realtime
+from surefoot.deploy.clock import RealClock
 from surefoot.deploy.log_format import Level
-from surefoot.deploy.loop import FAREWELLS, RealClock, StopRequest, run
+from surefoot.deploy.loop import FAREWELLS, run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
+from surefoot.deploy.stop import StopRequest
 from surefoot.deploy.summary import Figures, RunSummary, Spread
 from surefoot.deploy.verdict import Decision, Fault, State, Verdict
 from surefoot.hardware.interface import Mode, Sample
@@ -82,11 +84,11 @@ class Bench:
         self.monitor = SafetyMonitor(ROBOT, self.robot, dry_run)
         self.policy = Policy(self.clock)
         self.log = MemoryLog()
-        self.stop = StopRequest()
+        self.stop = StopRequest(self.clock.now)
         self.verdicts: list[Verdict] = []
         self.at: dict[int, Callable[[], None]] = {}  # what happens after a tick, by its number
 
-    def on_tick(self, tick: int, run_time: float, verdict: Verdict) -> None:
+    def on_tick(self, tick: int, _run_time: float, _sample: Sample, verdict: Verdict) -> None:
         self.verdicts.append(verdict)
         self.at.get(tick, lambda: None)()
 
@@ -225,41 +227,131 @@ def test_ctrl_c_lies_down():
     summary = bench.run(duration=1000.0)
     assert bench.states == ["STAND", "RUN", "LIE", "DAMP", "OFF"]
     assert summary.run_time == pytest.approx(20 * PERIOD)
-    assert summary.fault is Fault.NONE
+    assert (summary.fault, summary.stopped) == (Fault.NONE, "operator")
 
 
 def test_a_second_ctrl_c_yields_at_once():
     bench = Bench()
     bench.at[STAND_TICKS + 20] = bench.stop.press
     bench.at[STAND_TICKS + 30] = bench.stop.press
-    bench.at[STAND_TICKS + 40] = bench.stop.press  # a third says nothing new
-    bench.run(duration=1000.0)
+    bench.at[STAND_TICKS + 40] = bench.stop.press
+    bench.at[STAND_TICKS + 50] = bench.stop.press  # says nothing new
+    summary = bench.run(duration=1000.0)
+    assert summary.stopped == "operator, twice"
     assert bench.states == ["STAND", "RUN", "LIE", "DAMP", "OFF"]
-    assert [v.state for v in bench.verdicts].count(State.LIE) == 10
+    # From a press to the next it is 0.2 s, which is one press, bouncing; then it is 0.4 s.
+    assert [v.state for v in bench.verdicts].count(State.LIE) == 20
     assert (Level.INFO, "stopped twice: yielding at once") in bench.log.events
 
 
-def test_signals_ask_and_handlers_come_back():
+def test_a_run_that_came_to_its_end_was_not_stopped():
+    bench = Bench()
+    bench.at[STAND_TICKS + 60] = bench.stop.press  # it is lying down by then
+    assert bench.run(duration=1.0).stopped == ""
+
+
+def test_signals_that_come_together_only_ask():
     before = signal.getsignal(signal.SIGINT)
-    with StopRequest().on_signals() as stop:
-        signal.raise_signal(signal.SIGINT)
+    clock = FakeClock()
+    with StopRequest(clock.now).on_signals() as stop:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.raise_signal(number)
+        assert stop.asked and not stop.insists
+        clock.pass_by(5.0)
         signal.raise_signal(signal.SIGTERM)
-        assert stop.presses == 2
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.insists
+        signal.raise_signal(signal.SIGINT)
+        assert stop.insists
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_who_stops_a_loop_that_hangs_is_told_to_cut_the_power(capfd):
+    clock = FakeClock()
+    with StopRequest(clock.now).on_signals() as stop:
+        stop.press()
+        stop.beat()
+        clock.pass_by(0.1)
+        stop.press()
+        assert capfd.readouterr().err == ""
+        clock.pass_by(0.6)
+        signal.raise_signal(signal.SIGINT)
+        assert "no control tick for 0.7 s" in (err := capfd.readouterr().err)
+        assert "CUT ITS POWER" in err
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+
+
+def test_two_presses_before_the_first_tick_move_nothing():
+    bench = Bench()
+    bench.stop.press()
+    bench.clock.pass_by(0.5)
+    bench.stop.press()
+    summary = bench.run(duration=1000.0)
+    assert bench.robot.commands == []
+    assert bench.states == ["OFF"]
+    assert summary.stopped == "operator, twice"
 
 
 def test_a_loop_that_fails_damps_the_robot_first():
     bench = Bench()
 
-    def break_down() -> None:
-        raise RuntimeError("the policy's engine broke")
-
-    bench.at[STAND_TICKS + 5] = break_down
+    break_policy(bench)
     with pytest.raises(RuntimeError, match="engine broke"):
         bench.run()
     n = len(bench.verdicts)
     assert bench.robot.modes[n:] == [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * FAREWELLS
     assert any("the control loop failed: RuntimeError" in text for _, text in bench.log.events)
+
+
+def break_policy(bench: Bench) -> None:
+    """In the sixth tick of RUN."""
+    act = bench.policy.act
+
+    def fail_at_last(sample: Sample, command: np.ndarray, tick: int) -> Decision:
+        if tick == 5:
+            raise RuntimeError("the policy's engine broke")
+        return act(sample, command, tick)
+
+    bench.policy.act = fail_at_last  # type: ignore[method-assign]
+
+
+def test_a_log_that_fails_too_does_not_keep_the_robot_under_torque():
+    bench = Bench()
+    break_policy(bench)
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    def and_its_log() -> None:
+        bench.log.event = bench.log.record = fail  # type: ignore[method-assign]
+
+    bench.at[STAND_TICKS + 4] = and_its_log
+    with pytest.raises((RuntimeError, OSError)):
+        bench.run()
+    assert bench.robot.modes[-FAREWELLS - 1 :] == [Mode.DAMP] + [Mode.OFF] * FAREWELLS
+
+
+def test_a_display_that_fails_is_no_concern_of_the_loop():
+    for error in (OSError("the terminal is gone"), SystemExit(1)):
+        bench = Bench()
+
+        def fail(error: BaseException = error) -> None:
+            raise error
+
+        bench.at[STAND_TICKS + 5] = fail
+        summary = bench.run(duration=0.5)
+        assert len(bench.verdicts) == STAND_TICKS + 6, "it is not called again"
+        assert any("the display failed" in text for _, text in bench.log.events)
+        assert (summary.fault, summary.run_time) == (Fault.NONE, pytest.approx(0.5))
+        assert bench.robot.modes[-FAREWELLS:] == [Mode.OFF] * FAREWELLS
+
+
+def test_torque_that_was_not_seen_off_is_in_the_summary():
+    bench = Bench()
+    assert bench.run(duration=0.1).torque_left_on == ()
+    bench = Bench()
+    bench.robot.torque_left_on = ("front_left_knee",)
+    assert bench.run(duration=0.1).torque_left_on == ("front_left_knee",)
 
 
 # --- faults ---------------------------------------------------------------------------------------
@@ -351,7 +443,8 @@ def test_a_dry_run_asks_and_logs_and_writes_nothing():
 def test_ctrl_c_ends_a_dry_run():
     bench = Bench(dry_run=True)
     bench.at[7] = bench.stop.press
-    assert bench.run(duration=1000.0).figures.ticks == 8
+    summary = bench.run(duration=1000.0)
+    assert (summary.figures.ticks, summary.stopped) == (8, "operator")
 
 
 # --- the log --------------------------------------------------------------------------------------
@@ -386,14 +479,17 @@ def test_wire_notes_and_faults_become_events():
 
     def trouble() -> None:
         bench.robot.spoil = lambda s: replace(
-            s, wire_notes=("motor 3: refused packet",), alert=np.eye(N, dtype=bool)[2]
+            s,
+            wire_notes=("motor 3: refused packet",),
+            alert=np.eye(N, dtype=bool)[2],
+            health=replace(s.health, error_bits=np.full(N, 0x20, np.uint8)),
         )
 
     bench.at[STAND_TICKS + 3] = trouble
     bench.run()
     assert (Level.WARNING, "motor 3: refused packet") in bench.log.events
     faults = [text for level, text in bench.log.events if level == Level.ERROR]
-    assert faults[0].startswith("MOTOR_ALERT: front_left_knee: hardware error")
+    assert faults[0].startswith("MOTOR_ALERT: front_left_hip_roll: hardware error 0x20")
 
 
 # --- the command schedule -------------------------------------------------------------------------
@@ -450,6 +546,7 @@ def test_realtime_says_what_it_got_and_gives_it_back(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(resource, "getrlimit", limit.__getitem__)
     with realtime.realtime() as notes:
         assert not gc.isenabled()
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
         assert notes == [
             "scheduling: ordinary; rtprio limit is 0, SCHED_FIFO needs 50",
             "memory: not locked; memlock limit is 8192 KiB, needs unlimited",
@@ -457,6 +554,7 @@ def test_realtime_says_what_it_got_and_gives_it_back(monkeypatch: pytest.MonkeyP
         ]
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+    assert sys.getswitchinterval() == pytest.approx(0.005)
     assert asked == [os.SCHED_FIFO | os.SCHED_RESET_ON_FORK]
 
 

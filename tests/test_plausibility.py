@@ -26,7 +26,9 @@ def test_verdicts(velocity: float, jump: float, verdict: Verdict) -> None:
 
 
 def test_a_jump_may_grow_with_time_up_to_half_a_turn() -> None:
-    assert allowed_jump(0.8, 0.2, TURN) == 0.8
-    assert allowed_jump(0.8, 2.0, TURN) == 1.6
-    assert allowed_jump(0.8, math.inf, TURN) == 0.499 * TURN
-    assert allowed_jump(0.8, 2.0, TURN / 4) == 0.499 * TURN / 4
+    assert allowed_jump(0.8, 0.004, 8.0, TURN) == 0.8
+    # A few ticks allow no more than one: 1.5 times 8 rad/s makes 0.72 rad in 0.06 s.
+    assert allowed_jump(0.8, 0.06, 8.0, TURN) == 0.8
+    assert allowed_jump(0.8, 0.1, 8.0, TURN) == pytest.approx(1.2)
+    assert allowed_jump(0.8, math.inf, 8.0, TURN) == 0.499 * TURN
+    assert allowed_jump(0.8, 1.0, 8.0, TURN / 4) == 0.499 * TURN / 4

@@ -151,10 +151,13 @@ def test_a_sample_has_shapes_types_and_si_units(make: Make):
     health = sample.health
     for value, kind in (
         (sample.alert, bool),
+        (sample.encoder_jump, bool),
         (health.voltage, np.float64),
         (health.temperature, np.float64),
         (health.error_bits, np.uint8),
         (health.watchdog_tripped, bool),
+        (health.age, np.float64),
+        (health.torque_on, bool),
     ):
         assert (value.shape, value.dtype) == ((N,), np.dtype(kind))
     # Lying still on its belly, healthy.
@@ -171,6 +174,9 @@ def test_a_sample_has_shapes_types_and_si_units(make: Make):
     np.testing.assert_allclose(health.voltage, 12.0, atol=1.5)
     assert ((health.temperature > 10) & (health.temperature < 50)).all()
     assert not (sample.alert.any() or health.error_bits.any() or health.watchdog_tripped.any())
+    assert not (sample.encoder_jump.any() or health.torque_on.any())
+    assert ((health.age >= 0) & (health.age < 0.5)).all()
+    assert sample.imu_rate == pytest.approx(ROBOT.imu.rate, rel=0.1)
 
 
 @every_robot
@@ -267,6 +273,30 @@ def test_a_command_holds_what_may_be_sent_or_is_none(mode: Mode):
             Command(mode)
     else:
         assert Command(mode).target is None
+
+
+@every_robot
+def test_torque_is_told_as_it_is(make: Make):
+    bench = make()
+    robot = bench.open()
+    assert not robot.found_torque_on
+    drive(bench, robot, 2 * PERIOD, Command(Mode.HOLD, torque_cap=CAP))
+    assert robot.read().health.torque_on.all()
+    robot.write(Command(Mode.OFF))
+    assert not robot.read().health.torque_on.any()
+    assert robot.torque_left_on == ()
+
+
+@every_robot
+def test_refreshing_moves_nothing_and_leaves_nothing_unknown(make: Make):
+    bench = make()
+    robot = bench.open()
+    robot.refresh()
+    sample = robot.read()
+    assert np.isfinite(sample.health.voltage).all() and np.isfinite(sample.imu_rate)
+    assert (sample.health.age < 0.5).all() and (sample.age < PERIOD).all()
+    drive(bench, robot, 0.4)
+    assert_untouched(bench, make)
 
 
 @every_robot

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinematic_robot import FakeClock, KinematicRobot, silence
-from surefoot.deploy.checks import preflight, tilt
+from surefoot.deploy.checks import tilt
+from surefoot.deploy.preflight import advice, listen, preflight
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.verdict import Decision, Fault, State, Verdict
-from surefoot.hardware.interface import Mode, Sample
-from surefoot.models.errors import UsageError
+from surefoot.hardware.interface import Command, Mode, Sample
+from surefoot.models.errors import EnableRefused, UsageError
 from surefoot.models.limits import Reason
 from surefoot.models.robot_file import load_robot
 
@@ -278,7 +279,7 @@ def test_silence_holds_then_damps_then_ends():
     hold = [State.HOLD] * 4
     assert [v.state for v in verdicts] == [State.RUN, *hold, State.DAMP]
     assert verdicts[-1].fault is Fault.STALE_SENSORS
-    assert "front_left_knee: last reading 0.12 s ago, allowed is 0.10 s" in verdicts[-1].message
+    assert "front_left_knee: last reading 120.0 ms ago, allowed is 100 ms" in verdicts[-1].message
     bench.until(State.FAULT, DAMP_TICKS + 1)
 
 
@@ -298,10 +299,29 @@ def test_standing_up_waits_while_it_holds():
     bench.monitor.start()
     bench.ticks(50)
     bench.robot.spoil = lambda s: silence(s, [0], 0.05)
-    assert {v.state for v in bench.ticks(200)} == {State.HOLD}
+    assert {v.state for v in bench.ticks(45)} == {State.HOLD}
     bench.robot.spoil = lambda s: s
     verdicts = bench.until(State.RUN, 60)
     assert len(verdicts) in (50, 51, 52)
+
+
+def alerting(sample: Sample, joint: int, bits: int) -> Sample:
+    """With the alert of one motor, whose error status says so much."""
+    which = np.arange(N) == joint
+    health = replace(sample.health, error_bits=np.where(which, bits, 0).astype(np.uint8))
+    return replace(sample, alert=which, health=health)
+
+
+def limp(sample: Sample, joint: int) -> Sample:
+    """With one motor that has silently lost its torque."""
+    health = replace(sample.health, torque_on=np.arange(N) != joint)
+    return replace(sample, health=health)
+
+
+def tripped(sample: Sample, joint: int) -> Sample:
+    """With one motor that was stopped by its own watchdog."""
+    health = replace(sample.health, watchdog_tripped=np.arange(N) == joint)
+    return replace(sample, health=health)
 
 
 STEADY = np.array([0.0, 0.0, 9.8])
@@ -315,7 +335,11 @@ DEEP = {
     "on its side": (spoiled(gravity=np.array([0.0, -1.0, 0.0])), Fault.TILT, 1),
     "upside down": (spoiled(gravity=np.array([0.0, 0.0, 1.0])), Fault.TILT, 1),
     "no gravity": (spoiled(gravity=np.zeros(3)), Fault.TILT, 1),
-    "motor alert": (spoiled(alert=np.eye(N, dtype=bool)[3]), Fault.MOTOR_ALERT, 1),
+    "motor alert": (lambda s: alerting(s, 3, 0x20), Fault.MOTOR_ALERT, 1),
+    "motor alert, cause unread": (lambda s: alerting(s, 3, 0), Fault.MOTOR_ALERT, 7),
+    "torque lost": (lambda s: limp(s, 5), Fault.TORQUE_LOST, 1),
+    "watchdog": (lambda s: tripped(s, 1), Fault.WATCHDOG_TRIPPED, 1),
+    "readings refused": (spoiled(encoder_jump=np.eye(N, dtype=bool)[2]), Fault.ENCODER_JUMP, 1),
     "encoder jump": (lambda s: replace(s, joint_pos=s.joint_pos + JUMP), Fault.ENCODER_JUMP, 1),
     "imu frozen": (spoiled(acceleration=STEADY), Fault.IMU_FROZEN, 14),
     "NaN gyro": (spoiled(gyro=np.array([0.0, np.nan, 0.0])), Fault.NON_FINITE, 7),
@@ -354,15 +378,14 @@ def test_a_resting_gyro_may_repeat():
     assert {v.state for v in bench.ticks(100)} == {State.RUN}
 
 
-def test_a_joint_heard_again_may_have_moved_meanwhile():
-    bench = Bench().running()
-    bench.tick()
-    bench.robot.spoil = lambda s: silence(s, [2], 0.02)
-    bench.tick()
-    # 1 rad in two ticks is below 2 · 0.8 rad.
-    bench.robot.spoil = lambda s: replace(s, joint_pos=s.joint_pos + JUMP)
-    bench.clock.pass_by(PERIOD)
-    assert bench.tick().state is State.RUN
+def test_a_joint_heard_again_may_have_moved_as_far_as_its_motor_can():
+    # 0.09 s unheard at 1.5 · 8.06 rad/s: 1.09 rad. Not 0.8 rad in each of its five ticks.
+    for moved, state in ((1.0, State.RUN), (1.2, State.DAMP)):
+        bench = Bench().running()
+        bench.tick()
+        bench.clock.pass_by(0.07)
+        bench.robot.spoil = lambda s, by=moved: replace(s, joint_pos=s.joint_pos + by * JUMP)
+        assert bench.tick().state is state
 
 
 def test_tilt_is_a_true_angle():
@@ -423,16 +446,139 @@ def test_a_fall_while_lying_down_hot_damps_and_keeps_the_first_cause():
     assert verdict.message.startswith("then TILT")
 
 
-def test_a_motor_watchdog_that_trips_is_a_fault_and_an_old_trip_is_not():
+def test_an_old_watchdog_trip_is_no_fault_and_one_soon_after_enabling_is():
     bench = Bench()
     first = np.eye(N, dtype=bool)[1]
-    weaken(bench, watchdog_tripped=first)  # of an earlier run; enabling clears it
-    bench.running()
-    weaken(bench, watchdog_tripped=np.zeros(N, bool))
-    assert bench.tick().state is State.RUN
-    weaken(bench, watchdog_tripped=first)
+    # Of an earlier run, and not read again before the run begins.
+    weaken(bench, watchdog_tripped=first, age=np.full(N, 0.5))
+    bench.monitor.start()
+    assert {v.state for v in bench.ticks(20)} == {State.STAND}
+    weaken(bench, age=np.zeros(N))  # read again, and it still says so
     verdict = bench.tick()
     assert (verdict.state, verdict.fault) == (State.DAMP, Fault.WATCHDOG_TRIPPED)
+
+
+def test_a_motor_whose_news_are_from_before_the_torque_is_not_limp():
+    bench = Bench()
+    bench.robot.spoil = lambda s: replace(
+        s, health=replace(s.health, torque_on=np.zeros(N, bool), age=np.full(N, 0.3))
+    )
+    bench.monitor.start()
+    assert {v.state for v in bench.ticks(15)} == {State.STAND}
+    verdict = bench.until(State.DAMP, 3)[-1]  # 0.3 s after it
+    assert verdict.fault is Fault.TORQUE_LOST
+    assert "all 12 motors: found torque off" in verdict.message
+
+
+def test_an_input_voltage_error_alone_lies_down_and_is_told_by_its_bits():
+    bench = Bench().running()
+    dip = alerting(bench.robot.read(), 0, 0x01)
+    bench.robot.spoil = lambda s: replace(
+        s, alert=np.ones(N, bool), health=replace(s.health, error_bits=dip.health.error_bits)
+    )
+    # All alert, one has told why: nobody is dropped for it. It lies down where it lasts.
+    assert {v.state for v in bench.ticks(20)} == {State.RUN}
+    verdicts = bench.until(State.LIE, 10)
+    assert bench.monitor.fault is Fault.UNDERVOLTAGE
+    assert bench.monitor.cause == (
+        "front_left_hip_roll: hardware error 0x01 (INPUT_VOLTAGE): reboot it"
+    )
+    both = alerting(bench.robot.read(), 0, 0x21)
+    bench.robot.spoil = lambda s: replace(s, alert=both.alert, health=both.health)
+    verdicts = bench.until(State.DAMP, 1)
+    assert "0x21 (INPUT_VOLTAGE|OVERLOAD)" in verdicts[-1].message
+
+
+def test_an_alert_is_judged_when_its_cause_is_known():
+    bench = Bench().running()
+    bench.robot.spoil = lambda s: alerting(s, 4, 0)
+    verdict = bench.tick()
+    assert (verdict.state, verdict.fault) == (State.HOLD, Fault.MOTOR_ALERT)
+    assert "0x00" not in verdict.message
+    bench.robot.spoil = lambda s: alerting(s, 4, 0x01)
+    assert bench.tick().state is State.RUN
+    bench.robot.spoil = lambda s: alerting(s, 4, 0x04)
+    verdict = bench.tick()
+    assert verdict.state is State.DAMP
+    assert "front_right_hip_pitch: hardware error 0x04 (OVERHEATING)" in verdict.message
+
+
+def test_health_that_nobody_reads_any_more_lies_down():
+    bench = Bench().running()
+    age = np.where(np.arange(N) == 3, 2.1, 0.1)
+    weaken(bench, age=age)
+    verdict = bench.tick()
+    assert (verdict.state, verdict.fault) == (State.LIE, Fault.STALE_SENSORS)
+    assert "front_right_hip_roll: voltage and temperature read 2.1 s ago" in verdict.message
+
+
+# --- holding has an end ---------------------------------------------------------------------------
+
+
+def test_a_hold_by_the_imu_ends_in_lying_down():
+    bench = Bench().running()
+    bench.robot.spoil = spoiled(imu_age=0.06)
+    verdicts = bench.until(State.FAULT, 51 + STAND_TICKS + DAMP_TICKS + 2)
+    assert states(verdicts) == [State.HOLD, State.LIE, State.DAMP, State.FAULT]
+    assert [v.state for v in verdicts].count(State.HOLD) == 50
+    assert bench.monitor.fault is Fault.STALE_SENSORS
+    assert bench.monitor.cause == ("held for 1 s: imu: last reading 60.0 ms ago, allowed is 30 ms")
+    np.testing.assert_allclose(bench.robot.joint_pos, ROBOT.rest_pose, atol=1e-12)
+
+
+def test_a_hold_by_the_motors_ends_in_damping():
+    bench = Bench().running()
+    bench.robot.spoil = lambda s: silence(s, list(range(N)), 0.06)
+    verdicts = bench.until(State.DAMP, 51)
+    assert states(verdicts) == [State.HOLD, State.DAMP]
+    assert "all 12 motors: last reading 60.0 ms ago, allowed is 30 ms" in bench.monitor.cause
+
+
+def test_a_stop_is_obeyed_while_the_imu_holds_the_robot():
+    bench = Bench().running()
+    bench.robot.spoil = spoiled(imu_age=0.06)
+    assert bench.ticks(5)[-1].state is State.HOLD
+    assert bench.monitor.stop()
+    verdicts = bench.until(State.OFF, STAND_TICKS + DAMP_TICKS + 2)
+    assert states(verdicts) == [State.LIE, State.DAMP, State.OFF]
+    assert bench.monitor.fault is Fault.NONE
+
+
+# --- an attitude that lies ------------------------------------------------------------------------
+
+
+def test_an_attitude_that_stays_upright_while_the_robot_turns_over_is_a_fault():
+    bench = Bench().running()
+    reads = 0
+
+    def turned_over(sample: Sample) -> Sample:
+        nonlocal reads
+        reads += 1
+        return replace(sample, acceleration=np.array([0.1, 0.0, -9.8 + 0.005 * (reads % 2)]))
+
+    bench.robot.spoil = turned_over
+    # Smoothed over 0.5 s it takes 0.35 s to be more than 0.6 rad off, and 0.5 s more to tell.
+    verdicts = bench.until(State.DAMP, 50)
+    assert set(states(verdicts)) == {State.RUN, State.DAMP}
+    assert len(verdicts) > 25
+    assert verdicts[-1].fault is Fault.ATTITUDE_DISAGREES
+
+
+def test_an_attitude_that_freezes_while_the_gyro_turns_is_a_fault():
+    for gyro, faults in (([1.0, 0.0, 0.0], True), ([0.0, 0.0, 1.0], False)):
+        bench = Bench().running()
+        bench.robot.spoil = spoiled(gyro=np.array(gyro))
+        verdicts = bench.ticks(30)
+        assert (verdicts[-1].fault is Fault.IMU_FROZEN) is faults
+        if faults:
+            assert any("the same attitude for" in v.message for v in verdicts)
+
+
+def test_shoves_are_no_attitude_fault():
+    bench = Bench().running()
+    rng = np.random.default_rng(0)
+    bench.robot.spoil = lambda s: replace(s, acceleration=s.acceleration + rng.normal(0.0, 8.0, 3))
+    assert {v.state for v in bench.ticks(300)} == {State.RUN}
 
 
 # --- deadlines and the port -----------------------------------------------------------------------
@@ -461,7 +607,7 @@ def test_a_port_that_goes_is_a_dead_bus():
     assert bench.robot.modes[-1] is Mode.OFF, "back again: off at once"
 
 
-def test_motors_that_refuse_to_be_enabled_are_released():
+def test_a_port_that_goes_while_enabling_has_its_motors_released():
     bench = Bench()
     bench.monitor.start()
     bench.robot.refuses = True
@@ -470,6 +616,46 @@ def test_motors_that_refuse_to_be_enabled_are_released():
     bench.robot.refuses = False
     bench.tick()
     assert bench.robot.modes == [Mode.OFF]
+
+
+def test_motors_that_refuse_to_be_enabled_are_left_alone():
+    bench = Bench()
+    write = bench.robot.write
+
+    def refuse(command: Command) -> None:
+        if command.mode is not Mode.OFF:
+            raise EnableRefused("torque is on already")
+        write(command)
+
+    bench.robot.write = refuse  # type: ignore[method-assign]
+    bench.monitor.start()
+    verdict = bench.tick()
+    assert (verdict.state, verdict.fault) == (State.FAULT, Fault.ENABLE_REFUSED)
+    bench.ticks(10)
+    assert bench.robot.commands == [], "OFF would drop what stands by another's torque"
+
+
+def test_damping_before_the_first_command_enables_nothing():
+    bench = Bench()
+    bench.monitor.start()
+    assert bench.monitor.damp("stopped twice")
+    verdicts = bench.ticks(10)
+    assert {v.state for v in verdicts} == {State.OFF}
+    assert bench.robot.commands == []
+
+
+def test_a_tick_that_fails_before_the_first_command_enables_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    bench = Bench()
+    bench.monitor.start()
+    with monkeypatch.context() as context:
+        context.setattr("surefoot.deploy.safety.limit_target", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bench.tick()
+    bench.monitor.damp("the control loop failed")
+    bench.ticks(10)
+    assert bench.robot.commands == []
 
 
 def test_a_robot_that_did_not_get_up_does_not_run():
@@ -498,10 +684,32 @@ REFUSALS = {
         lambda s: replace(s, joint_pos=s.joint_pos + JUMP)
     ),
     "rear_right_knee: no reading yet": lambda s: silence(s, [11], math.inf),
-    "imu: last reading 0.50 s ago, allowed is 0.03 s": spoiled(imu_age=0.5),
+    "imu: last reading 500.0 ms ago, allowed is 30 ms": spoiled(imu_age=0.5),
+    "imu: found 20 Hz, allowed is at least 160 Hz, 0.8 of imu.rate: set the IMU's output rate": (
+        spoiled(imu_rate=20.0)
+    ),
+    "imu: found nan Hz, allowed is at least 160 Hz, 0.8 of imu.rate: set the IMU's output rate": (
+        spoiled(imu_rate=math.nan)
+    ),
     "tilt: found 3.14 rad, allowed is at most 0.90 rad": spoiled(gravity=-DOWN),
-    "front_left_hip_pitch: hardware error (status 0x00): reboot it": spoiled(
+    "front_left_hip_pitch: hardware error, its status not read yet": spoiled(
         alert=np.eye(N, dtype=bool)[1]
+    ),
+    "front_left_hip_pitch: hardware error 0x04 (OVERHEATING): reboot it": (
+        lambda s: alerting(s, 1, 0x04)
+    ),
+    "all 12 motors: found torque on, allowed is off": lambda s: replace(
+        s, health=replace(s.health, torque_on=np.ones(N, bool))
+    ),
+    "rear_left_knee: found torque on, allowed is off": lambda s: replace(
+        s, health=replace(s.health, torque_on=np.eye(N, dtype=bool)[8])
+    ),
+    # In the rest pose as far as that goes, and outside the joint's range.
+    "front_left_knee: found -2.95 rad, allowed is -2.70 to -0.30 rad, its range": lambda s: replace(
+        s, joint_pos=np.where(np.arange(N) == 2, -2.95, s.joint_pos)
+    ),
+    "all 12 motors: voltage and temperature read 3.0 s ago, allowed is 2 s": lambda s: replace(
+        s, health=replace(s.health, age=np.full(N, 3.0))
     ),
     "gyro[2]: found nan, allowed is a finite number": spoiled(gyro=np.array([0, 0, np.nan])),
     "front_left_hip_roll: found 9.1 V, allowed is at least 10.0 V": lambda s: replace(
@@ -528,6 +736,35 @@ def test_preflight_names_what_it_found(finding: str):
     assert finding in verdict.message
     bench.ticks(5)
     assert bench.robot.commands == []
+
+
+def test_a_limp_joint_on_the_end_of_its_range_may_start():
+    bench = Bench()
+    bench.robot.joint_pos = np.where(np.arange(N) == 2, -2.72, ROBOT.rest_pose)
+    assert preflight(ROBOT, bench.robot.read()) == []
+
+
+def test_listening_begins_afresh_and_finds_what_one_sample_does_not_show():
+    bench = Bench()
+    sample, seen = listen(ROBOT, bench.robot, bench.clock)
+    assert (bench.robot.refreshes, seen) == (1, [])
+    assert bench.robot.reads >= 5 * N
+    assert sample.time == bench.clock.now()
+    bench.robot.spoil = spoiled(acceleration=STEADY)
+    _, seen = listen(ROBOT, bench.robot, bench.clock)
+    assert len(seen) == 1 and "imu: the same acceleration" in seen[0]
+    bench.robot.spoil = spoiled(encoder_jump=np.ones(N, bool))
+    _, seen = listen(ROBOT, bench.robot, bench.clock)
+    assert seen == ["all 12 motors: implausible readings, two in a row or more"]
+
+
+def test_a_refused_start_comes_with_advice():
+    bench = Bench()
+    assert advice(ROBOT, bench.robot.read()) == ""
+    bench.robot.joint_pos = ROBOT.default_pose.copy()
+    assert advice(ROBOT, bench.robot.read()).startswith("Lay the robot in its rest pose by hand")
+    bench.robot.spoil = lambda s: replace(s, health=replace(s.health, torque_on=np.ones(N, bool)))
+    assert "surefoot release" in advice(ROBOT, bench.robot.read())
 
 
 # --- the dry run ----------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class Circle:
         self.samples.append(self.robot.read())
         return self.samples[-1]
 
-    def on_tick(self, tick: int, _run_time: float, verdict: Verdict) -> None:
+    def on_tick(self, tick: int, _run_time: float, _sample: Sample, verdict: Verdict) -> None:
         self.verdicts.append(verdict)
         self.heights.append(float(self.robot.robots.qpos[0, 2]))
         self.torques.append(self.robot.robots.joint_torque[0].copy())

@@ -358,7 +358,7 @@ def test_what_export_reads():
     task: DeployableTask = nominal()
     assert task.robot is ROBOT
     assert (task.action_scale, task.clock_period) == (0.35, 0.5)
-    assert task.command_range == (0.35, 0.2, 0.8)
+    assert task.command_range == (0.5, 0.3, 1.0)
 
 
 # --- symmetry ---------------------------------------------------------------------------------

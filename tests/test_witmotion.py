@@ -197,3 +197,37 @@ def test_a_missing_stream_is_named() -> None:
     chunks = Chunks()
     with pytest.raises(DeviceError, match="no packets of type 0x51, 0x52, 0x59 came within 1 s"):
         stream(chunks, (1.0, 0.0, 0.0, 0.0)).wait()
+
+
+def test_restarting_forgets_what_waited() -> None:
+    chunks = Chunks()
+    imu = stream(chunks, (1.0, 0.0, 0.0, 0.0))
+    level = (
+        encode_acceleration([0, 0, GRAVITY])
+        + encode_angular_velocity([0, 0, 0])
+        + encode_quaternion([1, 0, 0, 0])
+    )
+    chunks.chunks = [level]
+    imu.wait()
+    chunks.chunks = [level, level[:15]]  # came long ago, and a port's buffer is only so long
+    imu.restart()
+    assert chunks.chunks == [] and imu.age(chunks.now) == math.inf and math.isnan(imu.rate)
+    chunks.chunks = [level]
+    imu.update(chunks.now)
+    assert imu.age(chunks.now) == 0.0 and imu.errors == 0
+
+
+def test_the_rate_is_that_of_the_slowest_stream_over_a_second() -> None:
+    chunks = Chunks()
+    imu = stream(chunks, (1.0, 0.0, 0.0, 0.0))
+    fast = encode_acceleration([0, 0, GRAVITY]) + encode_angular_velocity([0, 0, 0])
+    rates = []
+    for tick in range(1, 151):
+        # The attitude comes in every tick, then in every fourth one.
+        slow = tick <= 75 or tick % 4 == 0
+        chunks.chunks = [2 * fast + slow * encode_quaternion([1, 0, 0, 0])]
+        imu.update(100.0 + 0.02 * tick)
+        rates.append(imu.rate)
+    assert all(map(math.isnan, rates[:12])) and rates[12] == pytest.approx(50.0)
+    assert rates[74] == pytest.approx(50.0)
+    assert rates[149] == pytest.approx(12.5, abs=0.5)

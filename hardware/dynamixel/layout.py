@@ -14,11 +14,19 @@ from . import xseries as x
 WINDOWS = ((x.PRESENT_CURRENT.address, 10), (x.PRESENT_PWM.address, 12))  # address, [bytes]
 FEEDBACK = struct.Struct("<hii")  # current, velocity, position: the last bytes of a window
 
+GAINS = struct.Struct("<HHH")  # position D, I and P gain, side by side
 # Indirect data: goal current and goal position side by side, then what the slow read asks for.
 GOAL = struct.Struct("<hi")
-SLOW = struct.Struct("<BbHB")  # hardware error, watchdog, voltage, temperature
+SLOW = struct.Struct("<BBHbHB")  # as the registers below
 GOAL_REGISTERS = (x.GOAL_CURRENT, x.GOAL_POSITION)
-SLOW_REGISTERS = (x.HARDWARE_ERROR, x.BUS_WATCHDOG, x.PRESENT_VOLTAGE, x.PRESENT_TEMPERATURE)
+SLOW_REGISTERS = (
+    x.TORQUE_ENABLE,
+    x.HARDWARE_ERROR,
+    x.POSITION_P_GAIN,
+    x.BUS_WATCHDOG,
+    x.PRESENT_VOLTAGE,
+    x.PRESENT_TEMPERATURE,
+)
 SLOW_DATA = x.INDIRECT_DATA + GOAL.size  # address of what the slow read asks for
 INDIRECT = b"".join(  # the indirect addresses that make it so
     struct.pack("<H", register.address + i)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,7 +12,8 @@ from ...models.robot import Robot
 from ..interface import Health, Mode
 from . import xseries as x
 from .bus import STATUS_SIZE, MotorBus
-from .layout import FEEDBACK, GOAL, INDIRECT, SLOW, SLOW_DATA, SLOW_REGISTERS, WINDOWS
+from .health import HealthReader
+from .layout import FEEDBACK, GAINS, GOAL, INDIRECT, WINDOWS
 from .plausibility import allowed_jump, judge
 from .protocol import ALERT, Block
 from .registers import TRIES, MotorRegisters
@@ -46,13 +46,15 @@ class MotorGroup:
         self.joint_torque = np.zeros(m)
         self.time = np.full(m, -math.inf)  # of the values above [s]
         self.alert = np.zeros(m, dtype=bool)
-        self.health = Health.unknown(m)
         self.refused = 0  # implausible readings so far
+        self.powered = False  # torque was switched on from here, and not yet off again
+        self.left_on: tuple[int, ...] = ()  # IDs whose torque the last `disable` did not see off
         self._description = description
         self._registers = MotorRegisters(bus, self.joints)
         self._row = {id: row for row, id in enumerate(self.ids)}
         self._misses = dict.fromkeys(self.ids, 0)  # in a row
-        self._slow_row = -1
+        self._refused_in_a_row = np.zeros(m, dtype=np.int64)
+        self._slow = HealthReader(bus, self.ids)
         ticks = math.ceil(description.safety.watchdog / x.WATCHDOG_UNIT - 1e-9)
         self._watchdog = min(max(ticks, 1), x.WATCHDOG_MAX)
         kp, kd = [j.kp for j in self.joints], [j.kd for j in self.joints]
@@ -66,8 +68,7 @@ class MotorGroup:
         self._fast = self._answers_fast()
         self._check_bus_time()
         self.found_on = self.torque_on()
-        self._indirect = not self.found_on
-        if self._indirect:
+        if not self.found_on:
             self._set_indirect()
         else:
             ids = ", ".join(map(str, self.found_on))
@@ -106,6 +107,21 @@ class MotorGroup:
 
     # --- reading ----------------------------------------------------------------------------
 
+    @property
+    def health(self) -> Health:
+        """What the slow reads have gathered; its ages are not filled in."""
+        return self._slow.health
+
+    @property
+    def health_time(self) -> np.ndarray:
+        """Of each motor's health; -inf before the first [s]."""
+        return self._slow.time
+
+    @property
+    def encoder_jump(self) -> np.ndarray:
+        """The last two readings or more were implausible."""
+        return self._refused_in_a_row >= 2
+
     def read(self, tick: int) -> None:
         """Read all motors, and of one what changes slowly. What is missing keeps its old values.
 
@@ -128,7 +144,13 @@ class MotorGroup:
             replies |= rest
         for id in self.ids:
             self._misses[id] = 0 if id in replies else self._misses[id] + 1
-        self._read_slow()
+        answering = [row for row, id in enumerate(self.ids) if not self._misses[id]]
+        self._slow.read_alerts(answering, self.alert)
+        self._slow.read_next(answering, self.alert)
+
+    def read_health(self) -> None:
+        """Read what changes slowly of all motors now, one after the other."""
+        self._slow.read_all()
 
     def _take(self, replies: Mapping[int, Block], length: int, now: float) -> None:
         """Turn replies into joint values, refusing what no robot does."""
@@ -145,17 +167,18 @@ class MotorGroup:
         position = self.units.joint_pos(raw[:, 2])
         for row in np.flatnonzero(good).tolist():
             turn = self.units.turn[row]
-            ticks = (now - self.time[row]) / self._description.control_period
+            no_load_speed = self.models[row].no_load_speed / self.units.gear[row]
+            elapsed = now - self.time[row]
+            joint_jump = self._description.safety.joint_jump
             verdict = judge(
                 velocity=velocity[row],
                 jump=position[row] - self.joint_pos[row],
-                top_velocity=VELOCITY_MARGIN
-                * self.models[row].no_load_speed
-                / self.units.gear[row],
-                allowed_jump=allowed_jump(self._description.safety.joint_jump, ticks, turn),
+                top_velocity=VELOCITY_MARGIN * no_load_speed,
+                allowed_jump=allowed_jump(joint_jump, elapsed, no_load_speed, turn),
                 turn=turn,
             )
             good[row] = verdict.good
+            self._refused_in_a_row[row] = 0 if verdict.good else self._refused_in_a_row[row] + 1
             if verdict.turns:
                 # The device has lost or won whole turns; its goals count from there too.
                 self.units.turns[row] -= round(self.units.sign[row] * verdict.turns)
@@ -167,38 +190,6 @@ class MotorGroup:
         self.joint_pos[good], self.joint_vel[good] = position[good], velocity[good]
         self.joint_torque[good], self.time[good] = torque[good], now
 
-    def _read_slow(self) -> None:
-        """Ask the next motor that answers, and every other time one with an alert."""
-        answering = [row for row, id in enumerate(self.ids) if not self._misses[id]]
-        if not answering:
-            return
-        self._slow_row += 1
-        alerted = [row for row in answering if self.alert[row]]
-        rows = alerted if alerted and self._slow_row % 2 else answering
-        row = rows[self._slow_row // (2 if alerted else 1) % len(rows)]
-        data = self._slow_data(self.ids[row])
-        if data is None:
-            return
-        error, watchdog, voltage, temperature = SLOW.unpack(data)
-        health = self.health
-        health.error_bits[row] = error
-        health.watchdog_tripped[row] = watchdog == x.WATCHDOG_TRIPPED
-        health.voltage[row] = voltage * x.VOLTAGE_UNIT
-        health.temperature[row] = temperature
-
-    def _slow_data(self, id: int) -> bytes | None:
-        if self._indirect:
-            windows = [(SLOW_DATA, SLOW.size)]
-        else:  # the indirect addresses are not set up yet
-            windows = [(r.address, r.size) for r in SLOW_REGISTERS]
-        data = b""
-        for address, length in windows:
-            block = self.bus.read(id, address, length)
-            if block is None or len(block.data) != length:
-                return None
-            data += block.data
-        return data
-
     # --- writing ----------------------------------------------------------------------------
 
     def write_goals(self, target: np.ndarray, torque_cap: np.ndarray) -> None:
@@ -207,7 +198,7 @@ class MotorGroup:
 
     def write_gains(self, mode: Mode) -> None:
         """Send the gains of a mode: damping alone for DAMP."""
-        self.bus.sync_write(x.POSITION_D_GAIN.address, 6, self._gains[mode == Mode.DAMP])
+        self.bus.sync_write(x.POSITION_D_GAIN.address, 6, self._gains_of(mode))
 
     def torque_on(self) -> list[int]:
         """IDs of the motors whose torque is on."""
@@ -220,7 +211,8 @@ class MotorGroup:
             The joint angles at which the motors now hold [rad].
 
         Raises:
-            DeviceError: a motor has a hardware error, is silent, or does not take a value.
+            MotorError: a motor has a hardware error, is silent, or does not take a value.
+            DeviceError: the port is gone.
         """
         for id, error in self._registers.read(x.HARDWARE_ERROR).items():
             if error:
@@ -235,34 +227,48 @@ class MotorGroup:
         # A tripped watchdog refuses goals until it is cleared.
         put(x.BUS_WATCHDOG.address, dict.fromkeys(ids, b"\x00"), "bus watchdog")
         self._set_indirect()
-        put(x.POSITION_D_GAIN.address, self._gains[mode == Mode.DAMP], "position gains")
+        put(x.POSITION_D_GAIN.address, self._gains_of(mode), "position gains")
         put(x.PROFILE_ACCELERATION.address, dict.fromkeys(ids, zero), "profile")
         put(x.GOAL_PWM.address, pwm, "goal PWM")
         here = self.units.joint_pos(self._column(self._registers.read(x.PRESENT_POSITION)))
         put(x.INDIRECT_DATA, self._goals(here, torque_cap), "goal current and position")
         put(x.BUS_WATCHDOG.address, dict.fromkeys(ids, watchdog), "bus watchdog")
+        self.powered, self.left_on = True, ()
         put(x.TORQUE_ENABLE.address, dict.fromkeys(ids, b"\x01"), "torque enable")
+        self._slow.enabled()
         return here
 
     def disable(self) -> None:
-        """Torque off, sent until all are seen off or it has been sent often enough."""
+        """Torque off, sent until all are seen off or it has been sent often enough.
+
+        What was not seen off is in `left_on`: all of them where the port is gone, which raises
+        DeviceError.
+        """
         register = x.TORQUE_ENABLE
-        on = self.ids
+        self.powered, self.left_on = False, tuple(self.ids)
         for _ in range(TRIES):
             self.bus.sync_write(register.address, 1, dict.fromkeys(self.ids, b"\x00"))
             replies = self.bus.sync_read(self.ids, register.address, register.size)
-            on = [id for id in self.ids if id not in replies or replies[id].data != b"\x00"]
-            if not on:
+            off = {id for id, block in replies.items() if block.data == b"\x00"}
+            self.left_on = tuple(id for id in self.ids if id not in off)
+            self.health.torque_on[[id in off for id in self.ids]] = False
+            if not self.left_on:
                 return
-        self.bus.note(f"torque not seen off: ID {', '.join(map(str, on))}")
+        self.bus.note(f"torque not seen off: ID {', '.join(map(str, self.left_on))}")
 
     def _set_indirect(self) -> None:
         """Point the indirect data at the goals and at what the slow read asks for."""
         data = dict.fromkeys(self.ids, INDIRECT)
         self._registers.set(x.INDIRECT_ADDRESS, data, "indirect addresses")
-        self._indirect = True
+        self._slow.indirect = True
 
     # --- helpers ----------------------------------------------------------------------------
+
+    def _gains_of(self, mode: Mode) -> dict[int, bytes]:
+        """Of a mode about to be sent; the slow read looks for them from now on."""
+        gains = self._gains[mode == Mode.DAMP]
+        self._slow.p_gain = {id: GAINS.unpack(data)[2] for id, data in gains.items()}
+        return gains
 
     def _goals(self, target: np.ndarray, torque_cap: np.ndarray) -> dict[int, bytes]:
         position = self.units.goal_position(target)
@@ -272,9 +278,7 @@ class MotorGroup:
 
     def _pack_gains(self, kp: list[float], kd: list[float]) -> dict[int, bytes]:
         gains = self.units.position_gains(kp, kd)
-        return {
-            id: struct.pack("<HHH", d, 0, p) for id, (p, d) in zip(self.ids, gains, strict=True)
-        }
+        return {id: GAINS.pack(d, 0, p) for id, (p, d) in zip(self.ids, gains, strict=True)}
 
     def _column(self, values: Mapping[int, int]) -> np.ndarray:
         return np.array([values[id] for id in self.ids], dtype=np.int64)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SPEED_MARGIN = 1.5  # times the no-load speed: what a joint may do over several ticks
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -39,12 +41,16 @@ def judge(
     return Verdict(False, reason=f"position jump of {jump:.2f} rad")
 
 
-def allowed_jump(joint_jump: float, ticks: float, turn: float) -> float:
+def allowed_jump(joint_jump: float, elapsed: float, no_load_speed: float, turn: float) -> float:
     """Change of a joint's angle that may be real [rad].
 
+    It does not grow by `joint_jump` in every tick: a refused jump would soon be allowed.
+
     Args:
-        joint_jump: in one tick [rad].
-        ticks: since the last good reading; less than one counts as one.
+        joint_jump: in one tick, more than any joint moves in it [rad].
+        elapsed: since the last good reading [s].
+        no_load_speed: of the motor, seen at the joint; gravity and shoves may exceed it [rad/s].
         turn: of the shaft, seen at the joint, half of which cannot be told from its opposite [rad].
     """
-    return min(joint_jump * max(1.0, ticks), 0.499 * turn)
+    moved = SPEED_MARGIN * no_load_speed * elapsed
+    return min(max(joint_jump, moved), 0.499 * turn)

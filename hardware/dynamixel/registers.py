@@ -22,6 +22,10 @@ TORQUE_ON_BY_GOAL, REVERSE = 0x08, 0x01  # bits of the drive mode that would sur
 CHECK = "check its power and cable"
 
 
+class MotorError(DeviceError):
+    """A motor is silent, or is not as it must be; its port works."""
+
+
 class MotorRegisters:
     """The motors of `joints` on one bus. What fails is an error that names the motor."""
 
@@ -31,14 +35,14 @@ class MotorRegisters:
         self._names = {joint.motor.id: joint.name for joint in joints}
 
     def model_numbers(self) -> dict[int, int]:
-        """Ping all motors. Raises DeviceError naming those that stay silent."""
+        """Ping all motors. Raises MotorError naming those that stay silent."""
         found: dict[int, int] = {}
         for id in self.ids * TRIES:
             if id not in found and (answer := self._bus.ping(id)) is not None:
                 found[id] = answer[0]
         if silent := [id for id in self.ids if id not in found]:
             where = f"{self._bus.transport.name}, {self._bus.transport.baud_rate} baud"
-            raise DeviceError(
+            raise MotorError(
                 f"bus '{self._bus.name}' ({where}): no answer of ID "
                 f"{', '.join(map(str, silent))}, of {len(self.ids)} motors: "
                 "check power, cable, IDs and baud rate"
@@ -52,7 +56,7 @@ class MotorRegisters:
             models: what robot.toml says of each motor, in the joints' order.
 
         Raises:
-            DeviceError: a motor is silent, or set up otherwise.
+            MotorError: a motor is silent, or set up otherwise.
         """
         for (id, number), model in zip(self.model_numbers().items(), models, strict=True):
             if number != model.model_number:
@@ -66,7 +70,7 @@ class MotorRegisters:
                 raise self.error(id, DRIVE_MODE, mode, "one without the bits 0x01 and 0x08")
 
     def read(self, register: Register) -> dict[int, int]:
-        """A register of all motors. Raises DeviceError where one stays silent."""
+        """A register of all motors. Raises MotorError where one stays silent."""
         values: dict[int, int] = {}
         for _ in range(TRIES):
             missing = [id for id in self.ids if id not in values]
@@ -77,10 +81,10 @@ class MotorRegisters:
             if len(values) == len(self.ids):
                 return {id: values[id] for id in self.ids}
         silent = next(id for id in self.ids if id not in values)
-        raise DeviceError(f"{self._who(silent)}: no answer about its {register.name}, {CHECK}")
+        raise MotorError(f"{self._who(silent)}: no answer about its {register.name}, {CHECK}")
 
     def set(self, address: int, data: Mapping[int, bytes], what: str) -> None:
-        """Write to all motors and read back. Raises DeviceError where one has another value."""
+        """Write to all motors and read back. Raises MotorError where one has another value."""
         length = len(data[self.ids[0]])
         wrong: dict[int, bytes | None] = {}
         for _ in range(TRIES):
@@ -93,19 +97,19 @@ class MotorRegisters:
         id, value = next(iter(wrong.items()))
         where = f"{self._who(id)}: {what} (address {address})"
         if value is None:
-            raise DeviceError(f"{where}: no answer after writing it, {CHECK}")
+            raise MotorError(f"{where}: no answer after writing it, {CHECK}")
         if not value:
-            raise DeviceError(f"{where}: it refuses to be read after writing it")
-        raise DeviceError(
+            raise MotorError(f"{where}: it refuses to be read after writing it")
+        raise MotorError(
             f"{where}: found {value.hex(' ')} after writing it, allowed is {data[id].hex(' ')}"
         )
 
-    def error(self, id: int, register: Register, found: object, allowed: str) -> DeviceError:
+    def error(self, id: int, register: Register, found: object, allowed: str) -> MotorError:
         """One line that names the motor, the register, what was found and what is allowed."""
         text = f"{self._who(id)}: found {register.name} {found}, allowed is {allowed}"
         if 7 <= register.address < EEPROM_END:
             text += f"; it lies in EEPROM (address {register.address}), which only a setup changes"
-        return DeviceError(text)
+        return MotorError(text)
 
     def _who(self, id: int) -> str:
         return f"motor of {self._names[id]} (ID {id} on bus '{self._bus.name}')"

@@ -1,0 +1,99 @@
+"""What motors say of their own state: read from one a tick, as it changes slowly or is rare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..interface import Health
+from . import xseries as x
+from .bus import MotorBus
+from .layout import SLOW, SLOW_DATA, SLOW_REGISTERS
+
+TRIES = 2  # of a motor that does not answer, where there is time
+
+
+class HealthReader:
+    """Of m motors on one bus: what was read of each last, and when."""
+
+    def __init__(self, bus: MotorBus, ids: Sequence[int]) -> None:
+        """Nothing is known yet. `ids` are in the order of all arrays here."""
+        self.health = Health.unknown(len(ids))  # its ages are whoever asks for a sample's
+        self.time = np.full(len(ids), -math.inf)  # of each motor's values [s]. Shape (m,)
+        self.indirect = False  # the motors' indirect addresses are set up
+        self.p_gain: Mapping[int, int] | None = None  # that were sent, by ID; None if none were
+        self._bus = bus
+        self._ids = ids
+        self._turn = -1
+
+    def read_next(self, answering: Sequence[int], alert: np.ndarray) -> None:
+        """Ask the next motor, and every other time one with an alert.
+
+        Args:
+            answering: rows of the motors that answer at all.
+            alert: the motor reports a hardware error. Shape (m,)
+        """
+        if not answering:
+            return
+        self._turn += 1
+        alerted = [row for row in answering if alert[row]]
+        rows = alerted if alerted and self._turn % 2 else answering
+        self._read(rows[self._turn // (2 if alerted else 1) % len(rows)])
+
+    def read_alerts(self, answering: Sequence[int], alert: np.ndarray) -> None:
+        """Learn at once what is wrong with motors whose alert is new: all in one request.
+
+        The arguments are those of `read_next`.
+        """
+        new = [row for row in answering if alert[row] and not self.health.error_bits[row]]
+        if not new:
+            return
+        register = x.HARDWARE_ERROR
+        ids = [self._ids[row] for row in new]
+        replies = self._bus.sync_read(ids, register.address, register.size)
+        for row in new:
+            block = replies.get(self._ids[row])
+            if block is not None and len(block.data) == register.size:
+                self.health.error_bits[row] = x.unpack(register, block.data)
+
+    def read_all(self) -> None:
+        """Ask all motors, one after the other."""
+        for row in range(len(self._ids)):
+            any(self._read(row) for _ in range(TRIES))
+
+    def enabled(self) -> None:
+        """Torque was read back as on, and watchdogs as cleared: older news is no longer true."""
+        self.health.torque_on[:] = True
+        self.health.watchdog_tripped[:] = False
+
+    def _read(self, row: int) -> bool:
+        """Ask one motor; whether it answered."""
+        id, health = self._ids[row], self.health
+        data = self._data(id)
+        if data is None:
+            return False
+        torque, error, p_gain, watchdog, voltage, temperature = SLOW.unpack(data)
+        # A motor that has lost power for a moment has lost its gains, too.
+        as_sent = self.p_gain is None or p_gain == self.p_gain[id]
+        health.torque_on[row] = torque == 1 and as_sent
+        health.error_bits[row] = error
+        health.watchdog_tripped[row] = watchdog == x.WATCHDOG_TRIPPED
+        health.voltage[row] = voltage * x.VOLTAGE_UNIT
+        health.temperature[row] = temperature
+        self.time[row] = self._bus.clock()
+        return True
+
+    def _data(self, id: int) -> bytes | None:
+        if self.indirect:
+            windows = [(SLOW_DATA, SLOW.size)]
+        else:
+            windows = [(r.address, r.size) for r in SLOW_REGISTERS]
+        data = b""
+        for address, length in windows:
+            block = self._bus.read(id, address, length)
+            if block is None or len(block.data) != length:
+                return None
+            data += block.data
+        return data

@@ -1,0 +1,279 @@
+"""What the serial robot makes of devices that fail, on emulated ones within this process."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from surefoot.hardware.dynamixel import xseries as x
+from surefoot.hardware.dynamixel.protocol import Instruction, take_packet
+from surefoot.hardware.emulated.lines import EmulatedLine, EmulatedLines
+from surefoot.hardware.emulated.robot import EmulatedRobot
+from surefoot.hardware.interface import Command, Mode, Sample
+from surefoot.hardware.serial_robot import SerialRobot
+from surefoot.models.errors import DeviceError, EnableRefused
+from surefoot.models.robot import Robot
+from surefoot.models.robot_file import load_robot
+from surefoot.sim.plant import MujocoPlant
+
+ROBOT = load_robot("quadruped")
+NAMES = ROBOT.joint_names
+N = len(NAMES)
+CAP = ROBOT.torque_limit
+HOLD = Command(Mode.HOLD, torque_cap=CAP)
+OFF = Command(Mode.OFF)
+
+
+def on_two_buses(robot: Robot) -> Robot:
+    """The front legs on one bus, the rear legs on another."""
+    buses = dict(robot.buses)
+    motors = buses.pop("motors")
+    for name in ("front", "rear"):
+        buses[name] = dataclasses.replace(motors, name=name)
+    joints = [
+        dataclasses.replace(
+            joint, motor=dataclasses.replace(joint.motor, bus=joint.name.split("_")[0])
+        )
+        for joint in robot.joints
+    ]
+    return dataclasses.replace(robot, buses=buses, joints=tuple(joints))
+
+
+class Line:
+    """A transport that a test can unplug, or make lose what the host says."""
+
+    def __init__(self, line: EmulatedLine) -> None:
+        self.name, self.baud_rate = line.name, line.baud_rate
+        self.unplugged = False
+        self.loses: Callable[[bytes], bool] = lambda data: False
+        self._line = line
+
+    def write(self, data: bytes) -> None:
+        self._plugged()
+        if not self.loses(data):
+            self._line.write(data)
+
+    def read(self, deadline: float) -> bytes:
+        self._plugged()
+        return self._line.read(deadline)
+
+    def close(self) -> None:
+        pass
+
+    def _plugged(self) -> None:
+        if self.unplugged:
+            raise DeviceError(f"port {self.name}: the device is gone")
+
+
+class Bench:
+    """An emulated robot lying limp, the driver on its lines, and a clock."""
+
+    def __init__(self, robot: Robot = ROBOT, imu_rate: float = ROBOT.imu.rate) -> None:
+        imu = dataclasses.replace(robot.imu, rate=imu_rate)
+        emulated = dataclasses.replace(robot, imu=imu)
+        self.emulated = EmulatedRobot(emulated, MujocoPlant(ROBOT))
+        self.clock = EmulatedLines(self.emulated)
+        self.lines = {name: Line(line) for name, line in self.clock.transports.items()}
+        self.robot = SerialRobot(robot, self.lines, self.clock.clock)
+
+    def tick(self, command: Command | None = None, ticks: int = 1) -> Sample:
+        for _ in range(ticks):
+            self.clock.wait_until(self.clock.clock() + ROBOT.control_period)
+            sample = self.robot.read()
+            if command is not None:
+                self.robot.write(command)
+        return sample
+
+    def registers(self, register: x.Register) -> list[int]:
+        """Of all motors, in the joints' order."""
+        return [motor.table.get(register) for motor in self.emulated.motors]
+
+
+# --- two buses ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dead", ["front", "rear"])
+def test_a_dead_bus_keeps_damp_and_off_from_no_other(dead: str) -> None:
+    bench = Bench(on_two_buses(ROBOT))
+    bench.tick(HOLD, ticks=3)
+    assert bench.registers(x.TORQUE_ENABLE) == [1] * N
+    bench.lines[dead].unplugged = True
+    with pytest.raises(DeviceError, match=f"port {dead}: the device is gone"):
+        bench.robot.read()
+    with pytest.raises(DeviceError, match=f"port {dead}: the device is gone"):
+        bench.robot.write(Command(Mode.DAMP, torque_cap=CAP))
+    stiff = [gain > 0 for gain in bench.registers(x.POSITION_P_GAIN)]
+    assert stiff == [name.startswith(dead) for name in NAMES]
+    with pytest.raises(DeviceError, match=f"port {dead}: the device is gone"):
+        bench.robot.write(OFF)
+    assert bench.registers(x.TORQUE_ENABLE) == [int(name.startswith(dead)) for name in NAMES]
+    assert bench.robot.torque_left_on == tuple(n for n in NAMES if n.startswith(dead))
+    bench.lines[dead].unplugged = False
+    bench.robot.write(OFF)
+    assert bench.robot.torque_left_on == ()
+
+
+def test_a_motor_of_the_second_bus_that_refuses_leaves_none_of_the_first_on() -> None:
+    bench = Bench(on_two_buses(ROBOT))
+    # By then those of the first have their torque.
+    bench.emulated.motors[-1].table.set(x.HARDWARE_ERROR, x.HardwareError.OVERLOAD)
+    with pytest.raises(EnableRefused, match=r"rear_right_knee.*OVERLOAD"):
+        bench.robot.write(HOLD)
+    assert bench.registers(x.TORQUE_ENABLE) == [0] * N
+    assert bench.robot.torque_left_on == ()
+
+
+def test_a_refused_start_leaves_the_torque_of_another_as_it_is() -> None:
+    bench = Bench(on_two_buses(ROBOT))
+    for motor in bench.emulated.motors[6:]:  # after the robot was opened
+        motor.table.set(x.TORQUE_ENABLE, 1)
+    assert not bench.robot.found_torque_on
+    with pytest.raises(EnableRefused, match=r"bus 'rear': torque is on already \(ID 7, 8, 9"):
+        bench.robot.write(HOLD)
+    assert bench.registers(x.TORQUE_ENABLE) == [0] * 6 + [1] * 6
+
+
+def test_a_port_that_goes_while_enabling_is_no_refusal() -> None:
+    bench = Bench()
+    bench.lines["motors"].unplugged = True
+    with pytest.raises(DeviceError, match="the device is gone") as caught:
+        bench.robot.write(HOLD)
+    assert not isinstance(caught.value, EnableRefused)
+
+
+# --- what changes without a word ------------------------------------------------------------------
+
+
+def test_torque_is_known_to_be_on_from_the_enabling() -> None:
+    bench = Bench()
+    assert not bench.tick(ticks=N).health.torque_on.any()
+    bench.tick(HOLD)
+    for _ in range(2 * N):
+        assert bench.tick(HOLD).health.torque_on.all()
+    for _ in range(2 * N):  # softer gains are not lost ones
+        assert bench.tick(Command(Mode.DAMP, torque_cap=CAP)).health.torque_on.all()
+    bench.robot.write(OFF)
+    assert not bench.tick().health.torque_on.any()
+
+
+def lose_torque(bench: Bench) -> None:
+    bench.emulated.motors[4].write(x.TORQUE_ENABLE.address, b"\x00")
+
+
+def lose_gains(bench: Bench) -> None:
+    bench.emulated.motors[4].write(x.POSITION_P_GAIN.address, b"\x00\x00")
+
+
+def reboot(bench: Bench) -> None:
+    """A loose plug: RAM is lost, the indirect addresses too."""
+    bench.emulated.motors[4].reboot()
+
+
+@pytest.mark.parametrize("fail", [lose_torque, lose_gains, reboot])
+def test_a_motor_that_goes_limp_without_a_word_is_noticed(fail: Callable[[Bench], None]) -> None:
+    bench = Bench()
+    bench.tick(HOLD, ticks=3)
+    fail(bench)
+    boot = round(0.3 / ROBOT.control_period)
+    sample = bench.tick(HOLD, ticks=N + boot)
+    assert np.flatnonzero(~sample.health.torque_on).tolist() == [4]
+
+
+def test_health_that_is_lost_on_the_wire_ages_alone() -> None:
+    bench = Bench()
+    assert (bench.tick(ticks=N).health.age < 0.3).all()
+    id = ROBOT.joints[3].motor.id
+
+    def slow_read(data: bytes) -> bool:
+        packet, _, _ = take_packet(data)
+        return packet is not None and packet.instruction == Instruction.READ and packet.id == id
+
+    bench.lines["motors"].loses = slow_read
+    bench.emulated.motors[3].protection.temperature = 77.0
+    sample = bench.tick(ticks=50)
+    assert sample.health.temperature[3] < 30.0
+    assert sample.health.age[3] > 1.0
+    assert (np.delete(sample.health.age, 3) < 0.3).all()
+    assert sample.age[3] < 0.01, "the joint itself is heard"
+
+
+def test_health_is_infinitely_old_before_it_was_read() -> None:
+    age = Bench().robot.read().health.age  # the second read: two motors have told
+    assert np.isinf(age).sum() == N - 2
+
+
+def test_a_trip_before_the_start_is_none_of_this_run() -> None:
+    bench = Bench()
+    for motor in bench.emulated.motors:
+        motor.table.set(x.BUS_WATCHDOG, x.WATCHDOG_TRIPPED)
+    assert bench.tick(ticks=N).health.watchdog_tripped.all()
+    bench.robot.write(HOLD)
+    assert not bench.tick().health.watchdog_tripped.any()
+    # And one right after the enabling shows.
+    bench.clock.wait_until(bench.clock.clock() + 2 * ROBOT.safety.watchdog)
+    assert bench.tick(ticks=N).health.watchdog_tripped.all()
+
+
+def test_a_dip_of_the_supply_comes_with_its_cause() -> None:
+    bench = Bench()
+    bench.tick(HOLD, ticks=3)
+    whole = bench.emulated.difference
+    bench.emulated.difference = dataclasses.replace(whole, supply_voltage=9.3)
+    sample = bench.tick(HOLD)
+    bench.emulated.difference = whole
+    assert sample.alert.all()
+    assert (sample.health.error_bits == x.HardwareError.INPUT_VOLTAGE).all()
+
+
+# --- the IMU --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [12.0, 50.0, 200.0])
+def test_the_rate_of_the_imu_is_measured(rate: float) -> None:
+    bench = Bench(imu_rate=rate)
+    assert np.isnan(bench.robot.read().imu_rate)
+    sample = bench.tick(ticks=75)
+    assert sample.imu_rate == pytest.approx(rate, rel=0.1)
+
+
+def test_an_imu_that_falls_silent_has_no_rate_a_second_later() -> None:
+    bench = Bench()
+    bench.tick(ticks=60)
+    bench.emulated.take("imu", np.inf, ROBOT.buses["imu"].baud_rate)
+    read = bench.lines["imu"].read
+    bench.lines["imu"].read = lambda deadline: read(deadline) and b""  # type: ignore[method-assign]
+    assert bench.tick(ticks=55).imu_rate == 0.0
+
+
+def test_refreshing_forgets_what_waited_and_reads_everything_anew() -> None:
+    bench = Bench()
+    bench.tick(ticks=N)
+    # An operator thinks for five seconds; meanwhile the motors warm up.
+    bench.clock.wait_until(bench.clock.clock() + 5.0)
+    for motor in bench.emulated.motors:
+        motor.protection.temperature = 77.0
+    sample = bench.robot.read()
+    assert (sample.health.temperature < 30.0).any(), "one motor a read"
+    errors = sample.wire_errors
+    began = bench.clock.clock()
+    bench.robot.refresh()
+    assert bench.clock.clock() - began < 0.5
+    sample = bench.robot.read()
+    assert (sample.health.temperature > 70.0).all()
+    assert (sample.health.age < 0.1).all() and (sample.age < 0.01).all()
+    assert sample.imu_age < 0.02
+    assert sample.imu_rate == pytest.approx(ROBOT.imu.rate, rel=0.1)
+    assert sample.wire_errors == errors and sample.bus_time < ROBOT.control_period
+
+
+def test_refreshing_without_an_imu_ends_and_leaves_its_age_to_tell() -> None:
+    bench = Bench()
+    read = bench.lines["imu"].read
+    bench.lines["imu"].read = lambda deadline: read(deadline) and b""  # type: ignore[method-assign]
+    began = bench.clock.clock()
+    bench.robot.refresh()
+    assert bench.clock.clock() - began < 1.2
+    sample = bench.robot.read()
+    assert sample.imu_age == np.inf and not sample.imu_rate > 0
