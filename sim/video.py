@@ -149,8 +149,9 @@ def _renderer(model: mujoco.MjModel) -> mujoco.Renderer:
     except (mujoco.FatalError, RuntimeError, ImportError) as error:
         chosen = os.environ.get("MUJOCO_GL")
         setting = f"MUJOCO_GL={chosen}" if chosen else "MUJOCO_GL unset"
+        reason = str(error).partition(",")[0]
         raise RenderError(
-            f"this machine cannot render with {setting} ({error}); "
+            f"this machine cannot render with {setting} ({reason}); "
             "on Linux without a display it takes libEGL, and MUJOCO_GL=egl"
         ) from None
 
