@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
-import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -37,7 +36,7 @@ from .display import Display
 from .ports import open_ports, parse_ports
 from .spawn import emulated_robot
 from .tables import checks_table, run_table, torque_warning
-from .terminal import open_console
+from .terminal import confirmed, open_console
 
 
 @dataclass(frozen=True)
@@ -243,18 +242,10 @@ def _print_refusal(console: Console, line: str) -> None:
 
 
 def _confirmed(console: Console, robot: Robot) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to say yes: this is no terminal; --yes answers instead")
-    console.print(
-        Text.assemble(
-            (f"{robot.name} will now stand up and move. ", "bold"),
-            "Is everyone clear of it, and your hand on the power switch?",
-        )
+    warning = f"{robot.name} will now stand up and move."
+    return confirmed(
+        console, warning, "Is everyone clear of it, and your hand on the power switch?"
     )
-    try:
-        return console.input("Type yes to go on: ").strip().lower() == "yes"
-    except EOFError:
-        return False
 
 
 def _declined(console: Console, arguments: Arguments, why: list[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,12 +12,12 @@ from rich.text import Text
 
 from ..deploy.checks import SLOW_STALE
 from ..hardware.interface import Command, Mode, RobotInterface, Sample
-from ..models.errors import DeviceError, UsageError
+from ..models.errors import DeviceError
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from .ports import open_ports, parse_ports
 from .tables import torque_warning
-from .terminal import open_console
+from .terminal import confirmed, open_console
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,5 @@ def _under_torque(robot: Robot, sample: Sample) -> list[str]:
 
 
 def _confirmed(console: Console, robot: Robot) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to say yes: this is no terminal; --yes answers instead")
-    console.print(
-        Text.assemble(
-            (f"{robot.name} will go limp at once. ", "bold"),
-            "Is it supported, and everyone clear of it?",
-        )
-    )
-    try:
-        return console.input("Type yes to go on: ").strip().lower() == "yes"
-    except EOFError:
-        return False
+    warning = f"{robot.name} will go limp at once."
+    return confirmed(console, warning, "Is it supported, and everyone clear of it?")

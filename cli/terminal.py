@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from ..models.errors import UsageError
 
@@ -23,6 +24,17 @@ def command() -> str:
     if shutil.which("surefoot") or not script.exists():
         return "surefoot"
     return shown(script)
+
+
+def confirmed(console: Console, warning: str, question: str) -> bool:
+    """Whether a person types yes. Raises UsageError where no terminal is there to type at."""
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to say yes: this is no terminal; --yes answers instead")
+    console.print(Text.assemble((f"{warning} ", "bold"), question))
+    try:
+        return console.input("Type yes to go on: ").strip().lower() == "yes"
+    except EOFError:
+        return False
 
 
 def shown(path: Path) -> str:
