@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         module = importlib.import_module(f".cli.{verb}", __package__)
-        return module.run(tyro.cli(module.Arguments, prog=f"surefoot {verb}", args=rest))
+        # Which options a verb has may depend on its words.
+        choose = getattr(module, "arguments_for", lambda words: module.Arguments)
+        return module.run(tyro.cli(choose(rest), prog=f"surefoot {verb}", args=rest))
     except SurefootError as error:
         print(f"surefoot {verb}: {error}", file=sys.stderr)
         return 2

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json as jsonlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from gymnasium.vector import VectorEnv
+from rich.console import Console
 
+from ..control.envs import make
+from ..control.evaluate import episode_returns
 from ..control.ppo import PPOConfig
-from ..control.train import Metrics, train
+from ..control.sac import SACConfig
+from ..control.train import Trained, train
 from ..deploy.export import add_evaluation
 from ..models.errors import UsageError
 from ..sim.randomisation import TRAINING, describe
@@ -24,16 +28,18 @@ from ..sim.walk import WalkEnv
 from .evaluate import measure
 from .export import commit, export_run
 from .tables import evaluation_table
+from .watch import Watch
 
 DEFAULT_MINUTES = 4.0
+ROBOT_TASKS = ("walk",)
+FOREIGN_EPISODES = 10  # of the evaluation of a task that is no robot's
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Learn a policy in simulation; ends with policy.onnx and its evaluation."""
-
-    task: Annotated[Literal["walk"], tyro.conf.Positional]
-    """What to learn."""
+class _Common:
+    task: Annotated[str, tyro.conf.Positional]
+    """What to learn: walk, or the id of a Gymnasium environment with observations and actions in
+    boxes, such as HalfCheetah-v5."""
     robot: str = "quadruped"
     """Name of a robot that Surefoot ships, or the path of a robot.toml."""
     minutes: float | None = None
@@ -47,36 +53,70 @@ class Arguments:
     resume: bool = False
     """Go on from the checkpoint in --run, with the budget counted from its start."""
     episodes: int = 256
-    """Episodes of the evaluation at the end, under each condition; 0 leaves it out."""
+    """Episodes of the evaluation of a robot at the end, under each condition; 0 leaves it out.
+    Other environments are evaluated for 10."""
     json: bool = False
     """End with one JSON object on the last line."""
-    ppo: Annotated[PPOConfig, tyro.conf.arg(name="")] = field(default_factory=PPOConfig)
 
 
-def run(arguments: Arguments) -> int:
-    """Train, export, evaluate."""
+@dataclass(frozen=True)
+class Arguments(_Common):
+    """Learn a policy in simulation; a robot's ends with policy.onnx and its evaluation.
+
+    The options below are PPO's; `--algo sac --help` lists those of SAC.
+    """
+
+    algo: Literal["ppo", "sac"] = "ppo"
+    """Algorithm: ppo for many environments together, sac for few, with a replay buffer."""
+    config: Annotated[PPOConfig, tyro.conf.arg(name="")] = field(default_factory=PPOConfig)
+
+
+@dataclass(frozen=True)
+class SACArguments(_Common):
+    """Learn a policy in simulation; a robot's ends with policy.onnx and its evaluation.
+
+    The options below are SAC's; without `--algo sac`, --help lists those of PPO.
+    """
+
+    algo: Literal["ppo", "sac"] = "sac"
+    """Algorithm: ppo for many environments together, sac for few, with a replay buffer."""
+    config: Annotated[SACConfig, tyro.conf.arg(name="")] = field(default_factory=SACConfig)
+
+
+def arguments_for(words: Sequence[str]) -> type[Arguments] | type[SACArguments]:
+    """Which options there are depends on the algorithm, wherever its name stands."""
+    pairs = itertools.pairwise([*words, ""])
+    asked = [word == "--algo=sac" or (word, after) == ("--algo", "sac") for word, after in pairs]
+    return SACArguments if any(asked) else Arguments
+
+
+def run(arguments: Arguments | SACArguments) -> int:
+    """Train; export and evaluate a robot's policy, evaluate any other."""
     console = Console()
     if arguments.resume and arguments.run is None:
         raise UsageError("--resume: found no --run, allowed is the folder of a run")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = arguments.run or Path("runs") / f"{arguments.task}-{stamp}"
+    folder = arguments.run or Path("runs") / f"{arguments.task.replace('/', '-')}-{stamp}"
     minutes = arguments.minutes
     if minutes is None and arguments.steps is None:
         minutes = DEFAULT_MINUTES
     _require_possible(arguments, folder)
-    env = WalkEnv(arguments.ppo.num_envs, arguments.robot)
-    about = {
-        "task": arguments.task,
-        "robot": arguments.robot,
-        "randomisation": describe(TRAINING),
-        "commit": commit(),
-    }
-    console.print(f"Training in [bold]{folder}[/bold]: tensorboard --logdir {folder}")
-    watch = _Watch(console)
+    of_robot = arguments.task in ROBOT_TASKS
+    env: str | VectorEnv = arguments.task
+    about = {"task": arguments.task, "commit": commit()}
+    if of_robot:
+        env = WalkEnv(arguments.config.num_envs, arguments.robot)
+        about |= {"robot": arguments.robot, "randomisation": describe(TRAINING)}
+    else:
+        make(env, 1, 0).env.close()  # what cannot be learned from is refused before all else
+    console.print(
+        f"Training in [bold]{folder}[/bold]: tensorboard --logdir {folder}", soft_wrap=True
+    )
+    watch = Watch(console)
     with watch.live:
         trained = train(
             env,
-            arguments.ppo,
+            arguments.config,
             folder,
             minutes=minutes,
             steps=arguments.steps,
@@ -85,41 +125,81 @@ def run(arguments: Arguments) -> int:
             on_update=watch.update,
             about=about,
         )
+    if not console.is_terminal:
+        console.print()  # the bar leaves its line open there
     if trained.resumed_exactly is False:
         console.print("The environments do not expose their state: their episodes restarted.")
-    policy = folder / "policy.onnx"
-    export_run(folder, policy)
+    console.print(f"{_amount(trained.steps)} steps in {trained.elapsed:.0f} s.", highlight=False)
+    finish = _export if of_robot else _evaluate
     result = {
         "run": str(folder),
-        "policy": str(policy),
         "steps": trained.steps,
         "seconds": round(trained.elapsed, 1),
+        **finish(arguments, folder, trained, console),
     }
+    if arguments.json:
+        print(jsonlib.dumps(result))
+    return 0
+
+
+def _export(
+    arguments: Arguments | SACArguments, folder: Path, trained: Trained, console: Console
+) -> dict[str, Any]:
+    """Write a robot's policy.onnx, with its evaluation inside."""
+    policy = folder / "policy.onnx"
+    export_run(folder, policy)
+    result: dict[str, Any] = {"policy": str(policy)}
     if arguments.episodes:
         figures = measure(policy, arguments.robot, arguments.episodes, arguments.seed, console)
         add_evaluation(policy, figures)
         console.print(evaluation_table(figures, f"{policy}"))
         result["evaluation"] = figures
     console.print(
-        f"{trained.steps / 1e6:.2f} M steps in {trained.elapsed:.0f} s. "
         f"Next: surefoot deploy {policy} --robot {arguments.robot} --emulated",
         highlight=False,
         soft_wrap=True,
     )
-    if arguments.json:
-        print(jsonlib.dumps(result))
-    return 0
+    return result
 
 
-def _require_possible(arguments: Arguments, folder: Path) -> None:
+def _evaluate(
+    arguments: Arguments | SACArguments, folder: Path, trained: Trained, console: Console
+) -> dict[str, Any]:
+    """A few deterministic episodes; the checkpoint is what the run leaves."""
+    console.print(
+        f"The policy is in {trained.checkpoint}; export to policy.onnx is for robots "
+        f"({', '.join(ROBOT_TASKS)}).",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not arguments.episodes:
+        return {"checkpoint": str(trained.checkpoint)}
+    # Episodes that training has not seen, the same ones for every policy of this seed.
+    envs = make(arguments.task, FOREIGN_EPISODES, arguments.seed + 2_000_003)
+    returns = episode_returns(trained.policy, envs)
+    envs.env.close()
+    mean, spread = float(np.mean(returns)), float(np.std(returns))
+    console.print(
+        f"Return of {len(returns)} deterministic episodes: {mean:.1f} ± {spread:.1f}, "
+        f"from {returns.min():.1f} to {returns.max():.1f}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    evaluation = {"episodes": len(returns), "mean_return": mean, "returns": returns.tolist()}
+    return {"checkpoint": str(trained.checkpoint), "evaluation": evaluation}
+
+
+def _require_possible(arguments: Arguments | SACArguments, folder: Path) -> None:
     """Raise UsageError for figures that nothing can be learned with."""
     if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
         raise UsageError(f"--minutes: found {arguments.minutes}, allowed is a number > 0")
     if arguments.episodes < 0:
         raise UsageError(f"--episodes: found {arguments.episodes}, allowed is 0 or more")
     counts = {"steps": 1 if arguments.steps is None else arguments.steps}
-    names = ("num_envs", "horizon", "epochs", "minibatches")
-    counts.update({name: getattr(arguments.ppo, name) for name in names})
+    of_ppo = ("num_envs", "horizon", "epochs", "minibatches")
+    of_sac = ("num_envs", "updates", "batch", "buffer", "n_step")
+    names = of_ppo if isinstance(arguments, Arguments) else of_sac
+    counts.update({name: getattr(arguments.config, name) for name in names})
     for name, count in counts.items():
         if count < 1:
             raise UsageError(f"--{name.replace('_', '-')}: found {count}, allowed is 1 or more")
@@ -127,50 +207,5 @@ def _require_possible(arguments: Arguments, folder: Path) -> None:
         raise UsageError(f"--run: found a file {folder}, allowed is a folder")
 
 
-class _Watch:
-    """A bar with the time left over the figures that matter; into a file, a line for each tenth."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-        )
-        self._task = self._bar.add_task("training", total=1.0)
-        self._returns: float | None = None
-        self._falls: float | None = None
-        self._told = 0.0
-        self.live = Live(self._bar, console=console, refresh_per_second=4)
-
-    def update(self, metrics: Metrics) -> None:
-        if metrics.episode_return is not None:
-            self._returns = metrics.episode_return
-            self._falls = metrics.episode.get("end/fall", self._falls)
-        figures = self._figures(metrics)
-        self._bar.update(self._task, completed=metrics.progress)
-        if self._console.is_terminal:
-            grid = Table.grid(padding=(0, 3))
-            grid.add_row(*(f"[dim]{name}[/dim]" for name in figures))
-            grid.add_row(*figures.values())
-            self.live.update(Group(self._bar, grid))
-        elif metrics.progress >= self._told + 0.1:
-            self._told = metrics.progress
-            words = ", ".join(f"{name} {value}" for name, value in figures.items())
-            self._console.print(f"{metrics.progress:4.0%}  {words}", soft_wrap=True)
-
-    def _figures(self, metrics: Metrics) -> dict[str, str]:
-        d = metrics.diagnostics
-        return {
-            "steps": f"{metrics.steps / 1e6:.2f} M",
-            "steps/s": f"{metrics.steps_per_second / 1e3:.1f} k",
-            "reward a step": f"{metrics.reward:.3f}",
-            "episode return": "-" if self._returns is None else f"{self._returns:.0f}",
-            "episodes that fall": "-" if self._falls is None else f"{self._falls:.0%}",
-            "σ": f"{d.std:.2f}",
-            "KL": f"{d.kl:.4f}",
-            "clipped": f"{d.clip_fraction:.0%}",
-            "explained": f"{d.explained_variance:.2f}",
-        }
+def _amount(steps: int) -> str:
+    return f"{steps / 1e6:.2f} M" if steps >= 1e5 else f"{steps}"

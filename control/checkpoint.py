@@ -95,7 +95,7 @@ def load_policy(path: Path) -> Policy:
         policy = Gaussian(obs_dim, action_dim, state["hidden"], mirror=mirror)
     else:
         box = torch.zeros(action_dim)  # its bounds are among the parameters, too
-        policy = SquashedGaussian(obs_dim, box, box, state["hidden"], mirror)
+        policy = SquashedGaussian(obs_dim, box, box, state["hidden"], mirror=mirror)
     policy.load_state_dict(state["parameters"])
     return policy
 

@@ -96,6 +96,7 @@ class SquashedGaussian(nn.Module):
         low: Tensor,
         high: Tensor,
         hidden: Sequence[int] = (256, 256),
+        std: float = 1.0,
         mirror: Mirror | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -106,6 +107,9 @@ class SquashedGaussian(nn.Module):
         self.normaliser = Normaliser(obs_dim)
         sizes = (obs_dim, *hidden, 2 * self.action_dim)
         self.network = mlp(sizes, last_gain=0.01, generator=generator, activation=nn.ReLU)
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.constant_(last.bias[self.action_dim :], math.log(std))
         self.reflect_obs = None if mirror is None else Reflect(mirror.observation)
         self.reflect_action = None if mirror is None else Reflect(mirror.action)
 

@@ -266,10 +266,10 @@ class Replay:
 
     def _read(self, path: Path, skip: int, first: int, end: int) -> None:
         try:
-            with np.load(path, allow_pickle=False) as table:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as table:
                 for name, array in self.arrays.items():
                     array.numpy()[np.arange(first, end) % self.capacity] = table[name][skip:]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path}: not a whole part of a replay buffer: {error}") from None
 
 

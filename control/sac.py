@@ -46,7 +46,7 @@ class SACConfig:
     buffer: int = 1_000_000
     """Transitions remembered."""
     learning_starts: int = 5_000
-    """Environment steps with random actions, before anything is learned."""
+    """Environment steps of the first policy, before anything is learned."""
     gamma: float = 0.99
     """Discount γ a step."""
     n_step: int = 1
@@ -66,6 +66,9 @@ class SACConfig:
     Of actions in units of their Box, −1 to 1."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers, of policy and critics each."""
+    initial_std: float = 1.0
+    """Spread σ of the first policy about the middle of the Box, in half widths before tanh: 1 is
+    nearly uniform; a robot that falls at once needs less."""
     layer_norm: bool = False
     """Normalise the layers of the critics: steadier with many updates a step."""
     normalise: bool = True
@@ -112,7 +115,9 @@ class Learner:
         replay = Replay(envs, config.buffer, config.gamma, config.n_step, config.hindsight)
         low, high = (torch.from_numpy(np.asarray(bound)) for bound in envs.bounds)
         mirror = envs.mirror if config.mirror else None
-        policy = SquashedGaussian(envs.obs_dim, low, high, config.hidden, mirror, generator)
+        policy = SquashedGaussian(
+            envs.obs_dim, low, high, config.hidden, config.initial_std, mirror, generator
+        )
         critic = TwinQ(
             envs.privileged_dim, envs.action_dim, config.hidden, config.layer_norm, generator
         )
@@ -173,12 +178,10 @@ class Learner:
 
     @torch.no_grad()
     def _act(self, obs: np.ndarray) -> Tensor:
-        """Random actions at first, then the policy's, in units of the Box. Shape (N, A)."""
-        shape = (len(obs), self.policy.action_dim)
-        if self.replay.time * len(obs) < self.config.learning_starts:
-            return 2 * torch.rand(shape, generator=self.generator) - 1
+        """Actions of the policy, in units of the Box. Shape (N, A)."""
+        noise = torch.randn(len(obs), self.policy.action_dim, generator=self.generator)
         features = self.policy.features(torch.as_tensor(obs, dtype=torch.float32))
-        return self.policy.sample(features, torch.randn(shape, generator=self.generator))[0]
+        return self.policy.sample(features, noise)[0]
 
 
 def update(learner: Learner, batch: Batch) -> Tensor:
@@ -219,8 +222,9 @@ def update(learner: Learner, batch: Batch) -> Tensor:
     learner.actor_optimiser.step()
 
     with torch.no_grad():
-        weights, targets = list(critic.network.parameters()), list(learner.target.parameters())
-        torch._foreach_lerp_(targets, weights, config.tau)
+        pairs = zip(learner.target.parameters(), critic.network.parameters(), strict=True)
+        for slow, fast in pairs:
+            slow.lerp_(fast, config.tau)
         saturation = (action.abs() > SATURATED).float().mean()
         entropy = -log_prob.mean()
         numbers = critic_loss, actor_loss, q.mean(), entropy, temperature, saturation

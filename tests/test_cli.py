@@ -109,7 +109,9 @@ def test_an_unknown_verb_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
         ["deploy", "p.onnx", "--command", "0", "0", "0", "0"],
         ["deploy", "p.onnx", "--seconds", "soon"],
         ["train"],
-        ["train", "fly"],
+        ["train", "walk", "--algo", "dreamer"],
+        ["train", "walk", "--algo", "sac", "--horizon", "24"],
+        ["train", "walk", "--tau", "0.1"],
         ["train", "walk", "--steps", "many"],
         ["replay", "run.mcap", "--mode", "backwards"],
         ["evaluate"],
@@ -338,6 +340,14 @@ def test_train_refuses(capsys, tmp_path: Path):
         line = refuse(capsys, "train", "walk", flag, value, "--run", "new")
         assert f"{flag}: found" in line
     assert "there is no robot" in refuse(capsys, "train", "walk", "--robot", "spot")
+    assert "environment: " in refuse(capsys, "train", "fly")
+    assert "found Discrete(2)" in refuse(capsys, "train", "CartPole-v1", "--algo", "sac")
+    for flag in ("--num-envs", "--updates", "--batch", "--buffer", "--n-step"):
+        assert f"{flag}: found 0" in refuse(capsys, "train", "walk", "--algo=sac", flag, "0")
+    assert "found 4 for an environment without goals" in refuse(
+        capsys, "train", "Pendulum-v1", "--algo", "sac", "--hindsight", "4",
+        "--run", str(tmp_path / "new"),
+    )  # fmt: skip
     assert "--resume: found no --run" in refuse(capsys, "train", "walk", "--resume")
     few = ("--steps", "8", "--num-envs", "4", "--horizon", "2")
     line = refuse(capsys, "train", "walk", *few, "--run", "none", "--resume")

@@ -1,0 +1,84 @@
+"""What a person sees while a policy learns."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..control import ppo, sac
+from ..control.train import Metrics
+
+
+class Watch:
+    """A bar with the time left over the figures that matter; into a file, a line for each tenth."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+        )
+        self._task = self._bar.add_task("training", total=1.0)
+        self._returns: float | None = None
+        self._falls: float | None = None
+        self._told = 0.0
+        self.live = Live(self._bar, console=console, refresh_per_second=4)
+
+    def update(self, metrics: Metrics) -> None:
+        """Show one iteration."""
+        if metrics.episode_return is not None:
+            self._returns = metrics.episode_return
+            self._falls = metrics.episode.get("end/fall", self._falls)
+        figures = self._figures(metrics)
+        self._bar.update(self._task, completed=metrics.progress)
+        if self._console.is_terminal:
+            grid = Table.grid(padding=(0, 3))
+            grid.add_row(*(f"[dim]{name}[/dim]" for name in figures))
+            grid.add_row(*figures.values())
+            self.live.update(Group(self._bar, grid))
+        elif metrics.progress >= self._told + 0.1:
+            self._told = metrics.progress
+            words = ", ".join(f"{name} {value}" for name, value in figures.items())
+            self._console.print(f"{metrics.progress:4.0%}  {words}", soft_wrap=True)
+
+    def _figures(self, metrics: Metrics) -> dict[str, str]:
+        figures = {
+            "steps": _thousands(metrics.steps),
+            "steps/s": _thousands(metrics.steps_per_second),
+            "reward a step": f"{metrics.reward:.3f}",
+            "episode return": "-" if self._returns is None else f"{self._returns:.0f}",
+        }
+        if self._falls is not None:
+            figures["episodes that fall"] = f"{self._falls:.0%}"
+        return figures | _of_algorithm(metrics.diagnostics)
+
+
+def _of_algorithm(d: ppo.Diagnostics | sac.Diagnostics) -> dict[str, str]:
+    if isinstance(d, ppo.Diagnostics):
+        return {
+            "σ": f"{d.std:.2f}",
+            "KL": f"{d.kl:.4f}",
+            "clipped": f"{d.clip_fraction:.0%}",
+            "explained": f"{d.explained_variance:.2f}",
+        }
+
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    return {
+        "Q": number(d.q, ".1f"),
+        "α": number(d.temperature, ".3f"),
+        "entropy": number(d.entropy, ".1f"),
+        "saturated": number(d.saturation, ".0%"),
+    }
+
+
+def _thousands(number: float) -> str:
+    if number >= 1e5:
+        return f"{number / 1e6:.2f} M"
+    return f"{number / 1e3:.1f} k" if number >= 1e3 else f"{number:.0f}"
