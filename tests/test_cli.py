@@ -502,6 +502,38 @@ def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp
     assert Controller(folder / "policy.onnx", ROBOT).contract.training["steps"] == 26112
 
 
+TINY_SAC = (
+    "--algo", "sac", "--learning-starts", "200", "--batch", "8", "--hidden", "8", "--buffer", "999"
+)  # fmt: skip
+
+
+def test_sac_trains_any_task_of_gymnasium_and_goes_on(capsys, tmp_path: Path):
+    folder = tmp_path / "run"
+    words = ("train", "Pendulum-v1", *TINY_SAC, "--run", str(folder))
+    result = succeed_with_json(capsys, *words, "--steps", "300")
+    assert result["steps"] == 512  # in steps of 256
+    assert result["checkpoint"] == str(folder / "checkpoint.pt")
+    assert result["evaluation"]["episodes"] == len(result["evaluation"]["returns"]) == 10
+    assert -2000 < result["evaluation"]["mean_return"] < 0
+    assert not (folder / "policy.onnx").exists()
+    assert json.loads((folder / "config.json").read_text())["algorithm"] == "sac"
+    text = succeed(capsys, *words, "--steps", "600", "--resume")
+    assert "export to policy.onnx is for robots" in text and "their episodes restarted" in text
+    assert "found task Pendulum-v1, allowed is walk" in refuse(capsys, "export", str(folder))
+    line = refuse(capsys, "train", "Pendulum-v1", "--run", str(folder), "--steps", "9", "--resume")
+    assert "found algorithm = ppo, allowed is the run's own sac" in line
+
+
+def test_a_walk_that_sac_learned_is_exported(capsys, tmp_path: Path):
+    result = succeed_with_json(
+        capsys, "train", "walk", *TINY_SAC, "--num-envs", "16", "--steps", "512",
+        "--run", str(tmp_path / "run"), "--episodes", "0",
+    )  # fmt: skip
+    contract = Controller(Path(result["policy"]), ROBOT).contract
+    assert contract.training["algorithm"] == "sac"
+    assert contract.training["config"]["temperature"] == "automatic"
+
+
 def test_a_run_is_exported_again_to_the_same_function(capsys, trained, tmp_path: Path):
     folder = trained[0]
     out = tmp_path / "again.onnx"

