@@ -107,8 +107,6 @@ def run(arguments: Arguments | SACArguments) -> int:
     if of_robot:
         env = WalkEnv(arguments.config.num_envs, arguments.robot)
         about |= {"robot": arguments.robot, "randomisation": describe(TRAINING)}
-    else:
-        make(env, 1, 0).env.close()  # what cannot be learned from is refused before all else
     console.print(
         f"Training in [bold]{folder}[/bold]: tensorboard --logdir {folder}", soft_wrap=True
     )

@@ -67,19 +67,17 @@ class Replay:
         self.time = 0  # rows added so far: row t lies at t % capacity
         self.saved = 0  # of these, in the folder
 
-        def room(width: int) -> Tensor:
-            return torch.zeros(self.capacity, self.num_envs, width)
-
-        def flags() -> Tensor:
-            return torch.zeros(self.capacity, self.num_envs, dtype=torch.bool)
+        def room(*width: int, dtype: type = np.float32) -> Tensor:
+            # numpy's zeros take memory where they are written to only, torch's at once.
+            return torch.from_numpy(np.zeros((self.capacity, self.num_envs, *width), dtype))
 
         self.arrays = {
             "obs": room(envs.obs_dim),
             "action": room(envs.action_dim),
-            "reward": torch.zeros(self.capacity, self.num_envs),
-            "terminated": flags(),
-            "done": flags(),  # the episode ends here, or is not known to go on
-            "valid": flags(),
+            "reward": room(),
+            "terminated": room(dtype=bool),
+            "done": room(dtype=bool),  # the episode ends here, or is not known to go on
+            "valid": room(dtype=bool),
             "next_obs": room(envs.obs_dim),
         }
         if envs.has_privileged:

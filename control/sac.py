@@ -29,7 +29,8 @@ from .networks import TwinMLP
 from .policy import SquashedGaussian, TwinQ, twin_values
 from .replay import Batch, Replay
 
-ITERATION = 256  # environment steps between two looks of the session, rounded to whole rows
+ITERATION = 256  # environment steps between two looks of the session,
+ITERATION_ROWS = 32  # but no fewer steps of all environments than these
 SATURATED = 0.99  # of the Box: an action beyond this is at its bound
 
 
@@ -141,7 +142,7 @@ class Learner:
         if config.temperature == "annealed":
             first, last = config.initial_temperature, config.final_temperature
             self.log_temperature.data.fill_(math.log(first * (last / first) ** min(progress, 1.0)))
-        rows = max(1, ITERATION // envs.num_envs)
+        rows = max(ITERATION_ROWS, ITERATION // envs.num_envs)
         rewards, history = [], []
         for _ in range(rows):
             obs, privileged = envs.obs.copy(), envs.privileged.copy()
