@@ -63,7 +63,8 @@ class Replay:
         self.gamma, self.n, self.hindsight = gamma, n, hindsight
         self.goal: Goal | None = envs.goal if hindsight else None
         self.num_envs = envs.num_envs
-        self.capacity = max(n, -(-capacity // self.num_envs))  # [rows]
+        # In rows, at least two: of these each environment has one that did not only reset it.
+        self.capacity = max(n, 2, -(-capacity // self.num_envs))
         self.time = 0  # rows added so far: row t lies at t % capacity
         self.saved = 0  # of these, in the folder
 

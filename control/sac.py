@@ -108,10 +108,20 @@ class Learner:
 
     @classmethod
     def of(cls, envs: Envs, config: SACConfig, seed: int) -> Learner:
-        """An untrained one for `envs`. Raises UsageError: unbounded actions, or as `Replay`."""
+        """An untrained one for `envs`.
+
+        Raises:
+            UsageError: unbounded actions, a spread or a temperature that is none, or as `Replay`.
+        """
         if envs.bounds is None:
             box = envs.env.single_action_space
             raise UsageError(f"action space: found {box}, allowed for SAC is a bounded Box")
+        for name in ("initial_std", "initial_temperature", "final_temperature"):
+            found = getattr(config, name)
+            fixed = name != "initial_std" and config.temperature == "fixed"
+            if not (found > 0 or (fixed and found == 0)):
+                bound = ">= 0" if fixed else "> 0"
+                raise UsageError(f"{name}: found {found}, allowed is a number {bound}")
         generator = torch.Generator().manual_seed(seed)
         replay = Replay(envs, config.buffer, config.gamma, config.n_step, config.hindsight)
         low, high = (torch.from_numpy(np.asarray(bound)) for bound in envs.bounds)
@@ -152,10 +162,8 @@ class Learner:
             rewards.append(step.reward[step.valid])
             if replay.time * envs.num_envs > config.learning_starts:
                 started = clock()
-                batches = (
-                    replay.sample(config.batch, self.generator) for _ in range(config.updates)
-                )
-                history.extend(update(self, batch) for batch in batches)
+                for _ in range(config.updates):
+                    history += [update(self, replay.sample(config.batch, self.generator))]
                 learn_time += clock() - started
         if config.normalise:  # frozen until here
             seen, seen_privileged = replay.recent(rows)

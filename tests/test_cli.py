@@ -82,6 +82,17 @@ def test_every_verb_has_help_with_units(verb: str, capsys: pytest.CaptureFixture
         assert word in text, word
 
 
+def test_help_of_train_lists_the_options_of_the_algorithm(capsys: pytest.CaptureFixture[str]):
+    def options(*words: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["train", *words, "--help"])
+        return capsys.readouterr().out
+
+    ppo, sac = options(), options("--algo", "sac")
+    assert "--horizon" in ppo and "--tau" not in ppo
+    assert "--tau" in sac and "--hindsight" in sac and "--horizon" not in sac
+
+
 def test_help_names_every_verb_and_what_it_is_for(capsys: pytest.CaptureFixture[str]):
     text = succeed(capsys, "--help")
     for verb, meaning in VERBS.items():

@@ -297,6 +297,10 @@ def test_what_sac_cannot_learn_from_is_refused(tmp_path: Path):
 
     refused(Unbounded(4), "action space: found Box.*allowed for SAC is a bounded Box")
     refused(Point(4), "hindsight: found 4 for an environment without goals", hindsight=4)
+    refused(Point(4), "initial_std: found 0, allowed is a number > 0", initial_std=0)
+    refused(Point(4), "initial_temperature: found 0", initial_temperature=0)
+    refused(Point(4), "final_temperature: found -1", temperature="fixed", final_temperature=-1)
+    assert not list(tmp_path.iterdir())
 
 
 # --- resuming ---------------------------------------------------------------------------------
