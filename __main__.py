@@ -68,11 +68,11 @@ def _run(words: list[str]) -> int:
         return 2
     try:
         module = _module(verb)
+        # Which options a verb has may depend on its words.
+        choose = getattr(module, "arguments_for", lambda words: module.Arguments)
         # Flags are written as they change something: no --no-yes beside --yes.
         config = (tyro.conf.FlagCreatePairsOff,)
-        return module.run(
-            tyro.cli(module.Arguments, prog=f"surefoot {verb}", args=rest, config=config)
-        )
+        return module.run(tyro.cli(choose(rest), prog=f"surefoot {verb}", args=rest, config=config))
     except SurefootError as error:
         print(f"surefoot {verb}: {error}", file=sys.stderr)
         return 2

@@ -66,7 +66,7 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
 
 def _training(state: dict[str, Any]) -> dict[str, Any]:
     return {
-        "algorithm": "ppo",
+        "algorithm": state.get("algorithm", "ppo"),
         "config": state["config"],
         "seed": state["seed"],
         "steps": state["progress"]["steps"],

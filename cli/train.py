@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json as jsonlib
 import math
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
+from gymnasium.vector import VectorEnv
 from rich.console import Console
 from tyro.constructors import PrimitiveConstructorSpec
 
 from ..control import checkpoint
+from ..control.envs import make
+from ..control.evaluate import episode_returns
 from ..control.ppo import PPOConfig
-from ..control.train import CHECKPOINT, train
+from ..control.sac import SACConfig
+from ..control.train import CHECKPOINT, Trained, train
 from ..deploy.export import add_evaluation
 from ..deploy.log_format import POLICY_FILE
 from ..models.errors import UsageError
@@ -26,9 +33,11 @@ from .evaluate import measure
 from .export import export_run
 from .tables import evaluation_table
 from .terminal import command, open_console, require_folder, shown
-from .watch import Watch, shown_steps
+from .watch import Watch, shown_count
 
 DEFAULT_MINUTES = 4.0
+ROBOT_TASKS = ("walk",)
+FOREIGN_EPISODES = 10  # of the evaluation of a task that is no robot's
 
 
 def _count(words: list[str]) -> int:
@@ -55,14 +64,10 @@ Count = Annotated[  # tyro alone knows no 1e6
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Learn a policy in simulation; ends with policy.onnx and its evaluation.
-
-    Ctrl-C saves what has been learned; --resume goes on from there.
-    """
-
-    task: Annotated[Literal["walk"], tyro.conf.Positional]
-    """What to learn."""
+class _Common:
+    task: Annotated[str, tyro.conf.Positional]
+    """What to learn: walk, or the id of a Gymnasium environment with observations and actions in
+    boxes, such as HalfCheetah-v5."""
     robot: str = "quadruped"
     """Name of a robot that Surefoot ships, or the path of a robot.toml."""
     minutes: float | None = None
@@ -76,36 +81,85 @@ class Arguments:
     resume: bool = False
     """Go on from the checkpoint in --run, with the budget counted from its start."""
     episodes: int = 256
-    """Episodes of the evaluation at the end, under each condition; 0 leaves it out."""
+    """Episodes of the evaluation of a robot at the end, under each condition; 0 leaves it out.
+    Other environments are evaluated for 10."""
     json: bool = False
     """End with one JSON object on the last line."""
-    ppo: Annotated[PPOConfig, tyro.conf.arg(name="")] = field(default_factory=PPOConfig)
 
 
-def run(arguments: Arguments) -> int:
-    """Train, export, evaluate."""
+@dataclass(frozen=True)
+class Arguments(_Common):
+    """Learn a policy in simulation; a robot's ends with policy.onnx and its evaluation.
+
+    Ctrl-C saves what has been learned; --resume goes on from there. The options below are PPO's;
+    `--algo sac --help` lists those of SAC.
+    """
+
+    algo: Literal["ppo", "sac"] = "ppo"
+    """Algorithm: ppo for many environments together, sac for few, with a replay buffer."""
+    config: Annotated[PPOConfig, tyro.conf.arg(name="")] = field(default_factory=PPOConfig)
+
+
+@dataclass(frozen=True)
+class SACArguments(_Common):
+    """Learn a policy in simulation; a robot's ends with policy.onnx and its evaluation.
+
+    Ctrl-C saves what has been learned; --resume goes on from there. The options below are SAC's;
+    without `--algo sac`, --help lists those of PPO.
+    """
+
+    algo: Literal["ppo", "sac"] = "sac"
+    """Algorithm: ppo for many environments together, sac for few, with a replay buffer."""
+    config: Annotated[SACConfig, tyro.conf.arg(name="")] = field(default_factory=SACConfig)
+
+
+AnyArguments = Arguments | SACArguments
+
+
+def arguments_for(words: Sequence[str]) -> type[AnyArguments]:
+    """Which options there are depends on the algorithm, wherever its name stands."""
+    pairs = itertools.pairwise([*words, ""])
+    asked = [word == "--algo=sac" or (word, after) == ("--algo", "sac") for word, after in pairs]
+    return SACArguments if any(asked) else Arguments
+
+
+def run(arguments: AnyArguments) -> int:
+    """Train; export and evaluate a robot's policy, evaluate any other."""
     console = open_console()
     if arguments.resume and arguments.run is None:
         raise UsageError("--resume: found no --run, give the folder of a run")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = arguments.run or Path("runs") / f"{arguments.task}-{stamp}"
+    folder = arguments.run or Path("runs") / f"{arguments.task.replace('/', '-')}-{stamp}"
+    _require_possible(arguments, folder)
+    trained = _train(arguments, folder, console)
+    finish = _export if arguments.task in ROBOT_TASKS else _evaluate
+    result = {
+        "run": str(folder),
+        "steps": trained.steps,
+        "seconds": round(trained.elapsed, 1),
+        **finish(arguments, folder, trained, console),
+    }
+    if arguments.json:
+        print(jsonlib.dumps(result))
+    return 0
+
+
+def _train(arguments: AnyArguments, folder: Path, console: Console) -> Trained:
+    """The session under a bar; on Ctrl-C, the words to go on with."""
     minutes = arguments.minutes
     if minutes is None and arguments.steps is None:
         minutes = DEFAULT_MINUTES
-    _require_possible(arguments, folder)
-    env = WalkEnv(arguments.ppo.num_envs, arguments.robot)
-    about = {
-        "task": arguments.task,
-        "robot": arguments.robot,
-        "randomisation": describe(TRAINING),
-        "commit": _commit(),
-    }
+    env: str | VectorEnv = arguments.task
+    about = {"task": arguments.task, "commit": _commit()}
+    if arguments.task in ROBOT_TASKS:
+        env = WalkEnv(arguments.config.num_envs, arguments.robot)
+        about |= {"robot": arguments.robot, "randomisation": describe(TRAINING)}
     watch = Watch(console, f"Training in {folder}: tensorboard --logdir {folder}")
     try:
         with watch.live, watch.interrupts():
             trained = train(
                 env,
-                arguments.ppo,
+                arguments.config,
                 folder,
                 minutes=minutes,
                 steps=arguments.steps,
@@ -117,20 +171,24 @@ def run(arguments: Arguments) -> int:
     except KeyboardInterrupt:
         _tell_how_to_go_on(console, arguments, folder)
         raise
-    if not watch.began:
-        spent = f"{shown_steps(trained.steps)} steps in {trained.elapsed / 60:.1f} min"
+    spent = f"{shown_count(trained.steps)} steps in {trained.elapsed:.0f} s"
+    if watch.began:
+        console.print(f"{spent}.")
+    else:
         words = f"Nothing trained: the run has had {spent}. Give a larger --minutes or --steps."
         console.print(words, style="yellow", soft_wrap=True)
     if trained.resumed_exactly is False:
         console.print("The environments do not expose their state: their episodes restarted.")
+    return trained
+
+
+def _export(
+    arguments: AnyArguments, folder: Path, trained: Trained, console: Console
+) -> dict[str, Any]:
+    """Write a robot's policy.onnx, with its evaluation inside."""
     policy = folder / POLICY_FILE
     export_run(folder, policy)
-    result = {
-        "run": str(folder),
-        "policy": str(policy),
-        "steps": trained.steps,
-        "seconds": round(trained.elapsed, 1),
-    }
+    result: dict[str, Any] = {"policy": str(policy)}
     if arguments.episodes:
         figures = measure(policy, arguments.robot, arguments.episodes, arguments.seed, console)
         add_evaluation(policy, figures)
@@ -138,25 +196,50 @@ def run(arguments: Arguments) -> int:
         result["evaluation"] = figures
     robot = "" if arguments.robot == "quadruped" else f" --robot {arguments.robot}"
     for line in (
-        f"{shown_steps(trained.steps)} steps in {trained.elapsed:.0f} s. Next:",
+        "Next:",
         f"  {command()} deploy {shown(policy)}{robot} --emulated --command 0.2 0 0",
         f"  tensorboard --logdir {folder}",
     ):
         console.print(line, soft_wrap=True)
-    if arguments.json:
-        print(jsonlib.dumps(result))
-    return 0
+    return result
 
 
-def _require_possible(arguments: Arguments, folder: Path) -> None:
+def _evaluate(
+    arguments: AnyArguments, folder: Path, trained: Trained, console: Console
+) -> dict[str, Any]:
+    """A few deterministic episodes; the checkpoint is what the run leaves."""
+    console.print(
+        f"The policy is in {trained.checkpoint}; export to {POLICY_FILE} is for robots "
+        f"({', '.join(ROBOT_TASKS)}).",
+        soft_wrap=True,
+    )
+    if not arguments.episodes:
+        return {"checkpoint": str(trained.checkpoint)}
+    # Episodes that training has not seen, the same ones for every policy of this seed.
+    envs = make(arguments.task, FOREIGN_EPISODES, arguments.seed + 2_000_003)
+    returns = episode_returns(trained.policy, envs)
+    envs.env.close()
+    mean, spread = float(np.mean(returns)), float(np.std(returns))
+    console.print(
+        f"Return of {len(returns)} deterministic episodes: {mean:.1f} ± {spread:.1f}, "
+        f"from {returns.min():.1f} to {returns.max():.1f}",
+        soft_wrap=True,
+    )
+    evaluation = {"episodes": len(returns), "mean_return": mean, "returns": returns.tolist()}
+    return {"checkpoint": str(trained.checkpoint), "evaluation": evaluation}
+
+
+def _require_possible(arguments: AnyArguments, folder: Path) -> None:
     """Raise UsageError for figures that nothing can be learned with."""
     if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
         raise UsageError(f"--minutes: found {arguments.minutes}, allowed is a number > 0")
     if arguments.episodes < 0:
         raise UsageError(f"--episodes: found {arguments.episodes}, allowed is 0 or more")
     counts = {"steps": 1 if arguments.steps is None else arguments.steps}
-    names = ("num_envs", "horizon", "epochs", "minibatches")
-    counts.update({name: getattr(arguments.ppo, name) for name in names})
+    of_ppo = ("num_envs", "horizon", "epochs", "minibatches")
+    of_sac = ("num_envs", "updates", "batch", "buffer", "n_step")
+    names = of_ppo if isinstance(arguments, Arguments) else of_sac
+    counts.update({name: getattr(arguments.config, name) for name in names})
     for name, count in counts.items():
         if count < 1:
             raise UsageError(f"--{name.replace('_', '-')}: found {count}, allowed is 1 or more")
@@ -167,22 +250,32 @@ def _require_possible(arguments: Arguments, folder: Path) -> None:
         raise UsageError(f"{folder}: found a run, allowed is a new folder, or --resume")
 
 
-def _tell_how_to_go_on(console: Console, arguments: Arguments, folder: Path) -> None:
+def _tell_how_to_go_on(console: Console, arguments: AnyArguments, folder: Path) -> None:
     if not (folder / CHECKPOINT).exists():
         return  # stopped before anything was learned
-    own, usual = arguments, Arguments(task=arguments.task)
-    given = [(name, getattr(own, name)) for name in ("robot", "minutes", "steps", "seed")]
-    given = [(name, value) for name, value in given if value != getattr(usual, name)]
-    for entry in fields(PPOConfig):
-        value = getattr(own.ppo, entry.name)
-        if value != getattr(usual.ppo, entry.name):
-            words = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            given.append((entry.name, words))
-    options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in given)
+    own, usual = arguments, type(arguments)(task=arguments.task)
+    names = [entry.name for entry in fields(own.config)]
+    given = [
+        *((name, getattr(own, name), getattr(usual, name)) for name in ("robot", "minutes")),
+        *((name, getattr(own, name), getattr(usual, name)) for name in ("steps", "seed")),
+        ("algo", own.algo, Arguments.algo),
+        *((name, getattr(own.config, name), getattr(usual.config, name)) for name in names),
+    ]
+    options = "".join(_option(name, value) for name, value, default in given if value != default)
     run = shown(folder)
     resume = f"{command()} train {own.task} --run {run}{options} --resume"
     console.print(f"Saved. To go on:             {resume}", soft_wrap=True)
-    console.print(f"To use the policy so far:    {command()} export {run}", soft_wrap=True)
+    if own.task in ROBOT_TASKS:
+        console.print(f"To use the policy so far:    {command()} export {run}", soft_wrap=True)
+
+
+def _option(name: str, value: Any) -> str:
+    """As it is written on a command line, after a space."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f" --{flag}" if value else f" --no-{flag}"
+    words = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return f" --{flag} {words}"
 
 
 def _commit() -> str:

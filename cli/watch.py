@@ -12,12 +12,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ..control import ppo, sac
 from ..control.train import Metrics
 
 
-def shown_steps(count: int) -> str:
-    """A number of environment steps, in millions or in thousands."""
-    return f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
+def shown_count(number: float) -> str:
+    """A number of steps, in thousands or in millions where it is large."""
+    if number >= 1e6:
+        return f"{number / 1e6:.2f} M"
+    if number >= 1e4:
+        return f"{number / 1e3:.0f} k"
+    return f"{number / 1e3:.1f} k" if number >= 1e3 else f"{number:.0f}"
 
 
 class Watch:
@@ -43,7 +48,7 @@ class Watch:
 
     @contextmanager
     def interrupts(self) -> Iterator[None]:
-        """Let Ctrl-C wait for the end of an update, so that a resumed run differs in no bit.
+        """Let Ctrl-C wait for the end of an iteration, so that a resumed run differs in no bit.
 
         A second one doesn't wait.
         """
@@ -61,6 +66,7 @@ class Watch:
             signal.signal(signal.SIGINT, before)
 
     def update(self, metrics: Metrics) -> None:
+        """Show one iteration."""
         if self._interrupted:
             raise KeyboardInterrupt
         if not self.began:  # by now nothing can refuse any more
@@ -82,15 +88,32 @@ class Watch:
             self._console.print(f"{metrics.progress:4.0%}  {words}", soft_wrap=True)
 
     def _figures(self, metrics: Metrics) -> dict[str, str]:
-        d = metrics.diagnostics
-        return {
-            "steps": shown_steps(metrics.steps),
-            "steps/s": f"{metrics.steps_per_second / 1e3:.1f} k",
+        figures = {
+            "steps": shown_count(metrics.steps),
+            "steps/s": shown_count(metrics.steps_per_second),
             "reward a step": f"{metrics.reward:.3f}",
             "episode return": "-" if self._returns is None else f"{self._returns:.0f}",
-            "episodes that fall": "-" if self._falls is None else f"{self._falls:.0%}",
+        }
+        if self._falls is not None:
+            figures["episodes that fall"] = f"{self._falls:.0%}"
+        return figures | _of_algorithm(metrics.diagnostics)
+
+
+def _of_algorithm(d: ppo.Diagnostics | sac.Diagnostics) -> dict[str, str]:
+    if isinstance(d, ppo.Diagnostics):
+        return {
             "σ": f"{d.std:.2f}",
             "KL": f"{d.kl:.4f}",
             "clipped": f"{d.clip_fraction:.0%}",
             "explained": f"{d.explained_variance:.2f}",
         }
+
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    return {
+        "Q": number(d.q, ".1f"),
+        "α": number(d.temperature, ".3f"),
+        "entropy": number(d.entropy, ".1f"),
+        "saturated": number(d.saturation, ".0%"),
+    }

@@ -1,4 +1,4 @@
-"""Learning: policies, PPO and the parts that the rest of the policy-gradient family shares."""
+"""Learning: policies, PPO, SAC and the parts that the rest of the family shares."""
 
 import os
 

@@ -14,7 +14,9 @@ import torch
 
 from ..models.errors import UsageError
 from ..models.task import Mirror, Reflection
-from .policy import Gaussian
+from .policy import Gaussian, SquashedGaussian
+
+Policy = Gaussian | SquashedGaussian
 
 FORMAT = 1
 _NUMPY = "__numpy__"
@@ -33,11 +35,16 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself is on disk after this
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names of a folder's files are on disk: new ones, renamed ones."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -61,9 +68,10 @@ def load(path: Path) -> dict[str, Any]:
     return _decode(table["state"])
 
 
-def policy_state(policy: Gaussian) -> dict[str, Any]:
+def policy_state(policy: Policy) -> dict[str, Any]:
     """A policy's parameters, its normaliser, and what it takes to build it again."""
     return {
+        "kind": type(policy).__name__,
         "obs_dim": policy.obs_dim,
         "action_dim": policy.action_dim,
         "hidden": policy.hidden,
@@ -72,7 +80,7 @@ def policy_state(policy: Gaussian) -> dict[str, Any]:
     }
 
 
-def load_policy(path: Path) -> Gaussian:
+def load_policy(path: Path) -> Policy:
     """The policy of a checkpoint, without the rest of the run.
 
     Raises:
@@ -83,7 +91,11 @@ def load_policy(path: Path) -> Gaussian:
     mirror = None
     if state["mirrored"]:  # its index and sign are among the parameters
         mirror = Mirror(_identity(obs_dim), _identity(0), _identity(action_dim))
-    policy = Gaussian(obs_dim, action_dim, state["hidden"], mirror=mirror)
+    if state.get("kind", "Gaussian") == "Gaussian":  # the only one at first
+        policy = Gaussian(obs_dim, action_dim, state["hidden"], mirror=mirror)
+    else:
+        box = torch.zeros(action_dim)  # its bounds are among the parameters, too
+        policy = SquashedGaussian(obs_dim, box, box, state["hidden"], mirror=mirror)
     policy.load_state_dict(state["parameters"])
     return policy
 

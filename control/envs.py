@@ -8,11 +8,13 @@ action is ignored, and nothing can be learned from it. `Envs.step` gives both as
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from ..models.errors import UsageError
@@ -37,8 +39,27 @@ class Step(NamedTuple):
         return self.terminated | self.truncated
 
 
+@dataclass(frozen=True)
+class Goal:
+    """Goals in a flat observation, and what the environment gives for what was reached.
+
+    The functions take (B, G) achieved and (B, G) desired goals and return (B,).
+    """
+
+    achieved: slice  # columns of the observation
+    desired: slice
+    reward: Callable[[np.ndarray, np.ndarray], np.ndarray] | None  # None: cannot be asked
+    terminated: Callable[[np.ndarray, np.ndarray], np.ndarray] | None  # None: goals end nothing
+
+
+GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
+
+
 class Envs:
     """N environments of vectors: continuous observations (N, D) and actions (N, A).
+
+    A goal environment's dict of observation, achieved and desired goal becomes one vector, in this
+    order; its critic sees the same, since no privileged vector could be given another goal.
 
     Raises:
         UsageError: another kind of space, or autoreset is disabled.
@@ -52,19 +73,21 @@ class Envs:
         self.env = env
         self.task = env.unwrapped if isinstance(env.unwrapped, TaskEnv) else None
         self.num_envs = env.num_envs
-        self.obs_dim = _vector_size(env.single_observation_space, "observation")
+        self.goal, self.obs_dim = _goal_and_size(env)
+        self.has_privileged = self.task is not None and self.goal is None
         self.action_dim = _vector_size(env.single_action_space, "action")
         self._same_step = _autoreset_mode(env) is AutoresetMode.SAME_STEP
         box = env.single_action_space
         assert isinstance(box, Box)
-        self._bounds = (box.low, box.high) if box.is_bounded() else None
+        if not np.issubdtype(box.dtype, np.floating):
+            raise UsageError(f"action space: found {box}, allowed is a Box of floats")
+        self.bounds = (box.low, box.high) if box.is_bounded() else None  # of actions, each (A,)
         self._seed = seed
         self._resetting = np.zeros(self.num_envs, bool)
         self._return = np.zeros(self.num_envs)
         self._length = np.zeros(self.num_envs, np.int64)
         self._finished: list[dict[str, np.ndarray]] = []
-        self.obs, _ = env.reset(seed=seed)
-        self.privileged = self.obs if self.task is None else self.task.privileged
+        self._reset(seed)
         self.privileged_dim = self.privileged.shape[1]
 
     @property
@@ -74,18 +97,21 @@ class Envs:
 
     def step(self, action: np.ndarray) -> Step:
         """Act, clipped to the action space where that is bounded. `action`: shape (N, A)."""
-        if self._bounds is not None:
-            action = np.clip(action, *self._bounds)
+        if self.bounds is not None:
+            action = np.clip(action, *self.bounds)
         obs, reward, terminated, truncated, infos = self.env.step(action)
+        obs = self._flat(obs)
         done = terminated | truncated
-        privileged = obs if self.task is None else self.task.privileged
+        privileged = self.task.privileged if self.has_privileged and self.task else obs
         next_obs, next_privileged = obs, privileged
         if self._same_step and done.any():
             next_obs = obs.copy()
+            final = infos["final_obs"]
+            final = self._flat(final) if isinstance(final, Mapping) else final
             for index in np.flatnonzero(done):  # rows of an array, or of Gymnasium's object array
-                next_obs[index] = infos["final_obs"][index]
+                next_obs[index] = self._flat(final[index])
             next_privileged = next_obs
-            if self.task is not None:
+            if self.has_privileged and self.task:
                 next_privileged = np.where(done[:, None], self.task.final_privileged, privileged)
         valid = ~self._resetting
         self._count(reward, done, infos)
@@ -123,8 +149,7 @@ class Envs:
         """Go on from `get_state`; False if that was None: the episodes start anew instead."""
         if self.task is None or state is None:
             # Another seed: the episodes of the first run must not come a second time.
-            self.obs, _ = self.env.reset(seed=self._seed + 1_000_003)
-            self.privileged = self.obs if self.task is None else self.task.privileged
+            self._reset(self._seed + 1_000_003)
             self._resetting[:], self._return[:], self._length[:] = False, 0, 0
             return False
         self.task.set_state(state["task"])
@@ -132,6 +157,17 @@ class Envs:
         self._resetting = state["resetting"].copy()
         self._return, self._length = state["return"].copy(), state["length"].copy()
         return True
+
+    def _reset(self, seed: int) -> None:
+        obs, _ = self.env.reset(seed=seed)
+        self.obs = self._flat(obs)
+        self.privileged = self.task.privileged if self.has_privileged and self.task else self.obs
+
+    def _flat(self, obs: Any) -> np.ndarray:
+        """A goal environment's observation as one vector; any other as it is. Shape (..., D)."""
+        if self.goal is None or isinstance(obs, np.ndarray):
+            return obs
+        return np.concatenate([np.asarray(obs[key], np.float32) for key in GOAL_KEYS], axis=-1)
 
     def _count(self, reward: np.ndarray, done: np.ndarray, infos: dict[str, Any]) -> None:
         self._return += np.where(self._resetting, 0.0, reward)
@@ -159,12 +195,44 @@ def make(env: str | VectorEnv, num_envs: int, seed: int, **options: Any) -> Envs
     """
     if isinstance(env, str):
         try:
-            env = gymnasium.make_vec(env, num_envs=num_envs, **options)
-        except gymnasium.error.UnregisteredEnv as error:
+            spec = gymnasium.spec(env)
+            if spec.vector_entry_point is not None and spec.max_episode_steps is not None:
+                # Gymnasium keeps the limit of steps to itself where a task has its own vectors.
+                options = {"vectorization_mode": "sync", **options}
+            env = gymnasium.make_vec(spec, num_envs=num_envs, **options)
+        except (gymnasium.error.Error, ModuleNotFoundError) as error:
             raise UsageError(f"environment: {str(error).splitlines()[0]}") from None
     if isinstance(env, VectorEnv) and env.num_envs != num_envs:
         raise UsageError(f"environments: found {env.num_envs}, allowed is num_envs = {num_envs}")
     return Envs(env, seed)
+
+
+def _goal_and_size(env: VectorEnv) -> tuple[Goal | None, int]:
+    """What there is of goals, and the width of the flat observation."""
+    space = env.single_observation_space
+    if not isinstance(space, Dict) or set(space) != set(GOAL_KEYS):
+        return None, _vector_size(space, "observation")
+    sizes = [_vector_size(space[key], key) for key in GOAL_KEYS]
+    if sizes[1] != sizes[2]:
+        raise UsageError(f"achieved_goal: found size {sizes[1]}, allowed is desired_goal's")
+    achieved = slice(sizes[0], sizes[0] + sizes[1])
+    desired = slice(achieved.stop, achieved.stop + sizes[2])
+    functions = [_goal_function(env, f"compute_{name}") for name in ("reward", "terminated")]
+    return Goal(achieved, desired, *functions), desired.stop
+
+
+def _goal_function(
+    env: VectorEnv, name: str
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """A vector environment's own (models/task.py), or its first environment's by Gymnasium.
+
+    Gymnasium's goal environments are asked with a third argument, the step's info: an empty one.
+    """
+    if (own := getattr(env.unwrapped, name, None)) is not None:
+        return own
+    single = getattr(env.unwrapped, "envs", [None])[0]
+    function = None if single is None else getattr(single.unwrapped, name, None)
+    return None if function is None else lambda achieved, desired: function(achieved, desired, {})
 
 
 def _vector_size(space: gymnasium.Space, name: str) -> int:

@@ -29,3 +29,34 @@ def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
     """
     log_ratio = log_prob - old_log_prob
     return log_ratio.expm1() - log_ratio
+
+
+def soft_target(
+    reward: Tensor, discount: Tensor, next_q: Tensor, next_log_prob: Tensor, temperature: Tensor
+) -> Tensor:
+    """What SAC's critics learn: r + γ (min(Q1, Q2)(s', a') − α ln π(a'|s')).
+
+    Haarnoja et al. 2018, arXiv:1812.05905, eq. 3 and section 6, with a' drawn from the policy.
+
+    Args:
+        reward: of one step, or the discounted sum over several. Shape (B,).
+        discount: γ, or γ^k after k steps; 0 where the episode terminated. Shape (B,).
+        next_q: of both target critics. Shape (2, B).
+        next_log_prob: ln π(a'|s'). Shape (B,).
+        temperature: α. Shape ().
+
+    Returns:
+        Shape (B,).
+    """
+    value = next_q.amin(0) - temperature * next_log_prob
+    # Filled, not only multiplied: what lies beyond a fall may be NaN.
+    return reward + discount * value.masked_fill(discount == 0, 0.0)
+
+
+def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
+    """Raises α where the policy's entropy is below its target, lowers it where it is above.
+
+    −ln α · (ln π(a|s) + H̄) as in the authors' code; its zero is that of arXiv:1812.05905, eq. 18.
+    Shapes (), (B,) → (B,).
+    """
+    return -log_temperature * (log_prob + target_entropy).detach()

@@ -1,82 +1,18 @@
-"""Networks: a running normaliser, a Gaussian policy, a value function. Float32, batches first."""
+"""Policies and value functions: Gaussian and squashed Gaussian, V and twin Q. Batches first."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ..models.task import Mirror, Reflection
+from ..models.task import Mirror
+from .networks import Normaliser, Reflect, TwinMLP, mlp
 
-CLIP = 10.0  # of normalised inputs [standard deviations]
-SMALLEST_STD = 1e-2  # keeps an input that never moved in training from exploding later
-
-
-class Normaliser(nn.Module):
-    """(x − mean) / std with running statistics, clipped to ±10.
-
-    Statistics change only in `absorb`: between collecting data and the last use of it they are
-    frozen, so that a policy is the same function all the while. Accumulated in float64.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    count: Tensor
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
-        self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("shift", torch.zeros(size))
-        self.register_buffer("scale", torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised. Shape (..., size)."""
-        return ((x - self.shift) * self.scale).clamp(-CLIP, CLIP)
-
-    @torch.no_grad()
-    def absorb(self, x: Tensor) -> None:
-        """Merge a batch into the statistics. `x`: shape (..., size).
-
-        Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for
-        computing sample variances".
-        """
-        x = x.reshape(-1, len(self.mean)).double()
-        if len(x) == 0:
-            return
-        count = self.count + len(x)
-        mean = x.mean(0)
-        variance = (x - mean).square_().mean(0)
-        delta = mean - self.mean
-        weight = len(x) / count
-        self.variance.mul_(1 - weight).add_(variance * weight)
-        self.variance.add_(delta.square() * weight * (1 - weight))
-        self.mean.add_(delta * weight)
-        self.count.copy_(count)
-        self.shift.copy_(self.mean)
-        self.scale.copy_(1 / (self.variance.sqrt() + SMALLEST_STD))
-
-
-class Reflect(nn.Module):
-    """A task's `Reflection` on tensors. Shape (..., n) → (..., n)."""
-
-    index: Tensor
-    sign: Tensor
-
-    def __init__(self, reflection: Reflection) -> None:
-        super().__init__()
-        self.register_buffer("index", torch.as_tensor(np.asarray(reflection.index, np.int64)))
-        self.register_buffer("sign", torch.as_tensor(np.asarray(reflection.sign, np.float32)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[..., self.index] * self.sign
+LOG_STD = (-5.0, 2.0)  # bounds of a state-dependent ln σ
 
 
 class Gaussian(nn.Module):
@@ -141,6 +77,76 @@ class Gaussian(nn.Module):
         return gaussian_entropy(self.log_std)
 
 
+class SquashedGaussian(nn.Module):
+    """π(a|s): a = tanh(u), u ~ N(μ(s), σ(s)²), inside the action Box whatever u is.
+
+    Haarnoja et al. 2018, arXiv:1812.05905, appendix C. Actions here are in units of the Box, −1 its
+    low and +1 its high, and so is their density: the target entropy does not depend on the Box, and
+    a Box of ±100 learns like one of ±1. `to_box` gives what the environment takes. With a mirror, μ
+    is averaged over it as in `Gaussian`, and so is ln σ. Called, the policy gives its deterministic
+    action in the Box: that is what is exported.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        obs_dim: int,
+        low: Tensor,
+        high: Tensor,
+        hidden: Sequence[int] = (256, 256),
+        std: float = 1.0,
+        mirror: Mirror | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.obs_dim, self.action_dim, self.hidden = obs_dim, len(low), tuple(hidden)
+        self.register_buffer("low", low.float().clone())
+        self.register_buffer("high", high.float().clone())
+        self.normaliser = Normaliser(obs_dim)
+        sizes = (obs_dim, *hidden, 2 * self.action_dim)
+        self.network = mlp(sizes, last_gain=0.01, generator=generator, activation=nn.ReLU)
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.constant_(last.bias[self.action_dim :], math.log(std))
+        self.reflect_obs = None if mirror is None else Reflect(mirror.observation)
+        self.reflect_action = None if mirror is None else Reflect(mirror.action)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Deterministic actions in the Box. Shape (B, D) → (B, A)."""
+        return self.to_box(self.distribution(self.features(obs))[0].tanh())
+
+    def to_box(self, action: Tensor) -> Tensor:
+        """From units of the Box to its own: −1 → low, +1 → high. Shape (..., A)."""
+        return torch.lerp(self.low, self.high, 0.5 * (action + 1))
+
+    def features(self, obs: Tensor) -> Tensor:
+        """What the network sees. Shape (B, D) → (1, B, D), or (2, B, D) with the mirror image."""
+        if self.reflect_obs is None:
+            return self.normaliser(obs)[None]
+        return self.normaliser(torch.stack((obs, self.reflect_obs(obs))))
+
+    def distribution(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """μ and ln σ of u. Shape (1 or 2, B, D) → (B, A), (B, A)."""
+        mean, log_std = self.network(features.flatten(0, 1)).chunk(2, dim=-1)
+        if self.reflect_action is not None:
+            mean, log_std = mean.unflatten(0, (2, -1)), log_std.unflatten(0, (2, -1))
+            mean = 0.5 * (mean[0] + self.reflect_action(mean[1]))
+            # A spread has no sign to reflect.
+            log_std = 0.5 * (log_std[0] + log_std[1][:, self.reflect_action.index])
+        return mean, log_std.clamp(*LOG_STD)
+
+    def sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions a = tanh(μ + σ · noise) in units of the Box, and ln π(a|s); differentiable.
+
+        Shapes (1 or 2, B, D), standard normal (B, A) → (B, A), (B,).
+        """
+        mean, log_std = self.distribution(features)
+        u = torch.addcmul(mean, noise, log_std.exp())
+        return u.tanh(), squashed_log_prob(u, noise, log_std)
+
+
 class Value(nn.Module):
     """V(s) of the privileged observation. Never exported.
 
@@ -181,6 +187,45 @@ class Value(nn.Module):
         last.bias.mul_(ratio).add_((shift - self.returns.shift) * self.returns.scale)
 
 
+class TwinQ(nn.Module):
+    """Two estimates of Q(s, a) of the privileged observation. Never exported."""
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        hidden: Sequence[int] = (256, 256),
+        layer_norm: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.normaliser = Normaliser(obs_dim)
+        self.network = TwinMLP((obs_dim + action_dim, *hidden, 1), layer_norm, generator)
+
+    def forward(self, privileged: Tensor, action: Tensor) -> Tensor:
+        """Q1(s, a) and Q2(s, a), actions in units of the Box. Shapes (B, P), (B, A) → (2, B)."""
+        return twin_values(self.network, self.normaliser(privileged), action)
+
+
+def twin_values(network: TwinMLP, features: Tensor, action: Tensor) -> Tensor:
+    """Q1 and Q2 by `TwinQ`'s network or its target, from normalised observations.
+
+    Shapes (B, P), (B, A) → (2, B).
+    """
+    return network(torch.cat((features, action), dim=-1)).squeeze(-1)
+
+
+def squashed_log_prob(u: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
+    """ln π(tanh u) of u = μ + σ · noise: ln N(u; μ, σ²) − Σ ln(1 − tanh² u).
+
+    ln(1 − tanh² u) = 2 (ln 2 − u − softplus(−2u)) is exact where tanh u rounds to ±1.
+    Shapes (B, A) → (B,).
+    """
+    normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+    squash = 2 * (math.log(2) - u - functional.softplus(-2 * u))
+    return (normal - squash).sum(-1)
+
+
 def gaussian_log_prob(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
     """ln N(a; μ, σ²), summed over the action: −½ ((a − μ)/σ)² − ln σ − ½ ln 2π.
 
@@ -194,21 +239,3 @@ def gaussian_log_prob(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
 def gaussian_entropy(log_std: Tensor) -> Tensor:
     """Σ (ln σ + ½ ln 2πe). Shape (A,) → ()."""
     return log_std.sum() + 0.5 * math.log(2 * math.pi * math.e) * len(log_std)
-
-
-def mlp(
-    sizes: Sequence[int], last_gain: float, generator: torch.Generator | None = None
-) -> nn.Sequential:
-    """Linear layers with ELU between them; orthogonal weights, zero biases.
-
-    A small `last_gain` makes the first policy act near its default pose.
-    """
-    layers: list[nn.Module] = []
-    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        last = index == len(sizes) - 2
-        linear = nn.Linear(inputs, outputs)
-        nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2), generator)
-        nn.init.zeros_(linear.bias)
-        # In place, the gradient comes from the output without another exponential.
-        layers += [linear] if last else [linear, nn.ELU(inplace=True)]
-    return nn.Sequential(*layers)

@@ -10,16 +10,18 @@ for iteration = 1, 2, … do
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from .diagnostics import Clock, Iteration, explained_variance, ratio_statistics
 from .envs import Envs
-from .losses import approximate_kl, clipped_surrogate, squared_error
+from .losses import clipped_surrogate, squared_error
 from .policy import Gaussian, Value
 from .returns import gae
-from .rollout import Rollout
+from .rollout import Rollout, collect, empty_rollout
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ class PPOConfig:
 class Learner:
     """All that an update changes, and the random numbers that it and the policy draw."""
 
+    config: PPOConfig
     policy: Gaussian
     value: Value
     optimiser: torch.optim.Adam
     generator: torch.Generator
+    rollout: Rollout  # filled anew in each iteration
 
     @classmethod
     def of(cls, envs: Envs, config: PPOConfig, seed: int) -> Learner:
@@ -77,7 +81,24 @@ class Learner:
         )
         value = Value(envs.privileged_dim, config.hidden, generator)
         parameters = [*policy.parameters(), *value.parameters()]
-        return cls(policy, value, torch.optim.Adam(parameters, fused=True), generator)
+        optimiser = torch.optim.Adam(parameters, fused=True)
+        return cls(config, policy, value, optimiser, generator, empty_rollout(config.horizon, envs))
+
+    def iterate(self, envs: Envs, progress: float, clock: Clock) -> Iteration[Diagnostics]:
+        """Collect with the policy, then improve it, `progress` (0 to 1) through the budget."""
+        began, rollout = clock(), self.rollout
+        first, last = self.config.learning_rate, self.config.final_learning_rate
+        learning_rate = first + (last - first) * min(progress, 1.0)
+        collect(envs, self.policy, self.value, rollout, self.generator)
+        collected = clock()
+        diagnostics = update(self, rollout, self.config, learning_rate)
+        learned, reward = clock(), float(rollout.reward[rollout.valid].mean())
+        times = collected - began, learned - collected
+        return Iteration(rollout.reward.numel(), reward, learning_rate, *times, diagnostics)
+
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds beside policy and random state, each with its `state_dict`."""
+        return {"value": self.value, "optimiser": self.optimiser}
 
 
 @dataclass(frozen=True)
@@ -101,21 +122,16 @@ def update(
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
 
+    ends = rollout.terminated, rollout.done
     advantage = gae(
-        rollout.reward,
-        rollout.value,
-        rollout.next_value,
-        rollout.terminated,
-        rollout.done,
-        config.gamma,
-        config.gae_lambda,
+        rollout.reward, rollout.value, rollout.next_value, *ends, config.gamma, config.gae_lambda
     )
     target = (advantage + rollout.value).flatten()
     advantage = advantage.flatten()
     rows = rollout.valid.flatten().nonzero().squeeze(1)
     spread, centre = torch.std_mean(advantage[rows], correction=0)
     advantage = (advantage - centre) / (spread + 1e-8)
-    explained = _explained_variance(rollout.value.flatten()[rows], target[rows])
+    explained = explained_variance(rollout.value.flatten()[rows], target[rows])
 
     # The normalisers are frozen until the last epoch is over: what they feed is computed once.
     privileged, obs = rollout.privileged.flatten(0, 1), rollout.obs.flatten(0, 1)
@@ -124,6 +140,9 @@ def update(
         features, critic_features = policy.features(obs), value.normaliser(privileged)
     variance_scale = value.returns.scale.square()
     old_log_prob = rollout.log_prob.view(-1)
+
+    def log_prob_of(batch: Tensor) -> Tensor:
+        return policy.log_prob(features.index_select(1, batch), action.index_select(0, batch))
 
     history = []
     for epoch in range(config.epochs):
@@ -134,14 +153,9 @@ def update(
             # minibatches, π_old makes the first ratio exactly 1.
             with torch.no_grad():
                 for batch in batches:
-                    log_prob = policy.log_prob(
-                        features.index_select(1, batch), action.index_select(0, batch)
-                    )
-                    old_log_prob[batch] = log_prob
+                    old_log_prob[batch] = log_prob_of(batch)
         for batch in batches:
-            log_prob = policy.log_prob(
-                features.index_select(1, batch), action.index_select(0, batch)
-            )
+            log_prob = log_prob_of(batch)
             old = old_log_prob[batch]
             policy_loss = clipped_surrogate(log_prob, old, advantage[batch], config.clip).mean()
             v = value.value(critic_features.index_select(0, batch))
@@ -157,7 +171,9 @@ def update(
             clip_grad_norm_(policy.parameters(), config.max_grad_norm)
             clip_grad_norm_(value.parameters(), config.max_grad_norm)
             optimiser.step()
-            history.append(_statistics(policy_loss, value_loss, log_prob, old, config.clip))
+            statistics = ratio_statistics(log_prob, old, config.clip)
+            losses = policy_loss.detach(), value_loss.detach().squeeze()
+            history.append(torch.stack((*losses, *statistics)))
 
     policy.normaliser.absorb(obs[rows])
     value.absorb(privileged[rows], target[rows])
@@ -172,19 +188,3 @@ def update(
         std=float(policy.log_std.detach().exp().mean()),
         explained_variance=explained,
     )
-
-
-@torch.no_grad()
-def _statistics(
-    policy_loss: Tensor, value_loss: Tensor, log_prob: Tensor, old_log_prob: Tensor, clip: float
-) -> Tensor:
-    """Policy loss, value loss, KL, clip fraction. Shape (4,)."""
-    ratio_change = (log_prob - old_log_prob).expm1().abs()
-    kl = approximate_kl(log_prob, old_log_prob).mean()
-    clipped = (ratio_change > clip).float().mean()
-    return torch.stack((policy_loss, value_loss.squeeze(), kl, clipped))
-
-
-def _explained_variance(value: Tensor, target: Tensor) -> float:
-    """1 − Var(target − value) / Var(target)."""
-    return float(1 - (target - value).var() / (target.var() + 1e-8))

@@ -62,3 +62,33 @@ def returns(
         beyond = torch.where(done[t], next_value[t], beyond).masked_fill(terminated[t], 0.0)
         beyond = torch.add(reward[t], beyond, alpha=gamma, out=result[t])
     return result
+
+
+def n_step(
+    reward: Tensor, terminated: Tensor, last: Tensor, gamma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns of n steps or fewer: Σ_{i<k} γ^i r_i, to be followed by γ^k V of the k-th successor.
+
+    k is the number of steps up to and with the first `last`, at most n: an episode's end shortens
+    the sum and the power of γ alike (Sutton and Barto 2018, section 7.1).
+
+    Args:
+        reward: windows of n successive steps. Shape (n, B).
+        terminated: the task ended at the step: nothing lies beyond. bool, shape (n, B).
+        last: the window goes no further than this step. bool, shape (n, B).
+        gamma: discount γ.
+
+    Returns:
+        The sum, γ^k or 0 after a termination, and k − 1, the index of the last step summed.
+        Shapes (B,), (B,), (B,) int64.
+    """
+    n = len(reward)
+    # Filled, not multiplied: rows beyond the last one hold another episode, or nothing yet.
+    beyond = last[:-1].cumsum(0) > 0
+    powers = gamma ** torch.arange(n, dtype=torch.float64)
+    weighted = reward * powers.to(reward.dtype)[:, None]
+    total = weighted[0] + weighted[1:].masked_fill(beyond, 0.0).sum(0)
+    end = (~beyond).sum(0)
+    discount = (gamma * powers).to(reward.dtype)[end]
+    ended = terminated.gather(0, end[None])[0]
+    return total, discount.masked_fill(ended, 0.0), end

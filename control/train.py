@@ -23,36 +23,38 @@ from gymnasium.vector import VectorEnv
 from torch.utils.tensorboard import SummaryWriter
 
 from ..models.errors import UsageError
-from . import checkpoint
+from . import checkpoint, ppo, sac
+from .checkpoint import Policy
+from .diagnostics import Clock
 from .envs import Envs, make
-from .policy import Gaussian
-from .ppo import Diagnostics, Learner, PPOConfig, update
-from .rollout import collect, empty_rollout
+from .ppo import PPOConfig
+from .sac import SACConfig
 
 CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_EVERY = 25  # updates
+CHECKPOINT_EVERY = 25  # iterations
 THREADS = 2  # of torch: more than this only gets in the simulator's way
 
-Clock = Callable[[], float]
+Config = PPOConfig | SACConfig
+Learner = ppo.Learner | sac.Learner
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """One update, for whoever watches."""
+    """One iteration, for whoever watches."""
 
-    update: int  # updates so far
+    update: int  # iterations so far: PPO's updates, a few steps with theirs of SAC
     steps: int  # environment steps so far
     elapsed: float  # training time so far, that before a resume included [s]
     progress: float  # of the budget, 0 to 1
-    steps_per_second: float  # of this update, collecting and learning together
+    steps_per_second: float  # of this one, collecting and learning together
     collect_time: float  # [s]
     learn_time: float  # [s]
     learning_rate: float
-    episodes: int  # that ended during this update
+    episodes: int  # that ended during it
     episode_return: float | None  # mean of those; None if there were none
     episode_length: float | None  # mean of those [steps]
     reward: float  # mean of a step
-    diagnostics: Diagnostics
+    diagnostics: ppo.Diagnostics | sac.Diagnostics
     episode: dict[str, float] = field(default_factory=dict)  # means of `infos["statistics"]`
 
 
@@ -60,9 +62,9 @@ class Metrics:
 class Trained:
     """What a session leaves."""
 
-    policy: Gaussian
+    policy: Policy
     steps: int
-    updates: int
+    updates: int  # iterations
     elapsed: float  # [s]
     checkpoint: Path
     resumed_exactly: bool | None  # False: the episodes started anew; None: nothing was resumed
@@ -77,7 +79,7 @@ class _Progress:
 
 def train(
     env: str | VectorEnv,
-    config: PPOConfig,
+    config: Config,
     run_dir: Path,
     *,
     minutes: float | None = None,
@@ -88,17 +90,17 @@ def train(
     about: Mapping[str, Any] | None = None,
     clock: Clock = time.perf_counter,
 ) -> Trained:
-    """Train a policy with PPO until the budget is spent. KeyboardInterrupt saves, and goes on.
+    """Train a policy until the budget is spent. KeyboardInterrupt saves, and goes on.
 
     Args:
         env: vector environment of `config.num_envs`, or a Gymnasium id.
-        config: hyperparameters.
+        config: hyperparameters; their type is the choice of the algorithm.
         run_dir: made if missing; must hold no run unless `resume`.
         minutes: budget of training time [min]. With both budgets, the first one spent ends it.
-        steps: budget of environment steps, rounded up to whole updates.
-        seed: of the environments, the first weights, the actions and the minibatches.
+        steps: budget of environment steps, rounded up to whole iterations.
+        seed: of the environments, the first weights, the actions and the batches.
         resume: go on from the checkpoint in `run_dir`. The budget counts from the run's start.
-        on_update: called after each update.
+        on_update: called after each iteration.
         about: JSON-able facts of the task, kept in config.json and in the checkpoint.
         clock: measures the training time [s].
 
@@ -117,32 +119,25 @@ def train(
 
     with _torch_settings():
         envs = make(env, config.num_envs, seed)
-        learner = Learner.of(envs, config, seed)
+        of = ppo.Learner.of if isinstance(config, PPOConfig) else sac.Learner.of
+        learner: Learner = of(envs, config, seed)  # type: ignore[arg-type]
         done = _Progress()
-        exactly = None if saved is None else _restore(saved, learner, envs, done)
+        exactly = None if saved is None else _restore(saved, learner, envs, done, run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         if saved is None:
             _write_config(run_dir, config, seed, about)
 
         def save() -> None:
-            state = _state(learner, envs, done, config, seed, about)
-            checkpoint.save(path, state)
+            checkpoint.save(path, _state(learner, envs, done, seed, about, run_dir))
 
-        rollout = empty_rollout(config.horizon, envs)
         earlier, start = done.elapsed, clock()
         writer = SummaryWriter(str(run_dir), purge_step=done.steps + 1)
         try:
             while (progress := _spent(done, minutes, steps)) < 1:
-                began = clock()
-                learning_rate = _linear(config.learning_rate, config.final_learning_rate, progress)
-                collect(envs, learner.policy, learner.value, rollout, learner.generator)
-                collected = clock()
-                diagnostics = update(learner, rollout, config, learning_rate)
-                learned = clock()
-
+                it = learner.iterate(envs, progress, clock)
                 done.updates += 1
-                done.steps += rollout.reward.numel()
-                done.elapsed = earlier + learned - start
+                done.steps += it.steps
+                done.elapsed = earlier + clock() - start
                 finished = envs.pop_finished()
                 means = {name: float(np.mean(values)) for name, values in finished.items()}
                 metrics = Metrics(
@@ -150,18 +145,18 @@ def train(
                     steps=done.steps,
                     elapsed=done.elapsed,
                     progress=min(1.0, _spent(done, minutes, steps)),
-                    steps_per_second=rollout.reward.numel() / max(learned - began, 1e-9),
-                    collect_time=collected - began,
-                    learn_time=learned - collected,
-                    learning_rate=learning_rate,
+                    steps_per_second=it.steps / max(it.collect_time + it.learn_time, 1e-9),
+                    collect_time=it.collect_time,
+                    learn_time=it.learn_time,
+                    learning_rate=it.learning_rate,
                     episodes=len(finished.get("return", ())),
                     episode_return=means.pop("return", None),
                     episode_length=means.pop("length", None),
-                    reward=float(rollout.reward[rollout.valid].mean()),
-                    diagnostics=diagnostics,
+                    reward=it.reward,
+                    diagnostics=it.diagnostics,
                     episode=means,
                 )
-                _log(writer, metrics)
+                _log(writer, metrics, _algorithm(config))
                 if on_update is not None:
                     on_update(metrics)
                 if done.updates % CHECKPOINT_EVERY == 0:
@@ -182,8 +177,8 @@ def _spent(done: _Progress, minutes: float | None, steps: int | None) -> float:
     return max(by_time, by_steps)
 
 
-def _linear(first: float, last: float, progress: float) -> float:
-    return first + (last - first) * min(progress, 1.0)
+def _algorithm(config: Config) -> str:
+    return "ppo" if isinstance(config, PPOConfig) else "sac"
 
 
 @contextmanager
@@ -206,38 +201,55 @@ def _state(
     learner: Learner,
     envs: Envs,
     done: _Progress,
-    config: PPOConfig,
     seed: int,
     about: Mapping[str, Any] | None,
+    run_dir: Path,
 ) -> dict[str, Any]:
-    """All that the run is. Nothing draws from torch's or numpy's global generators."""
-    return {
+    """All that the run is. Nothing draws from torch's or numpy's global generators.
+
+    What was replayed lies in files of its own, which this writes into `run_dir`.
+    """
+    state = {
+        "algorithm": _algorithm(learner.config),
         "policy": checkpoint.policy_state(learner.policy),
-        "value": learner.value.state_dict(),
-        "optimiser": learner.optimiser.state_dict(),
+        **{name: part.state_dict() for name, part in learner.parts().items()},
         "generator": learner.generator.get_state(),
         "envs": envs.get_state(),
         "progress": asdict(done),
-        "config": asdict(config),
+        "config": asdict(learner.config),
         "seed": seed,
         "about": dict(about or {}),
     }
+    if isinstance(learner, sac.Learner):
+        state["replay"] = learner.replay.get_state(run_dir)
+    return state
 
 
-def _restore(saved: dict[str, Any], learner: Learner, envs: Envs, done: _Progress) -> bool:
+def _restore(
+    saved: dict[str, Any], learner: Learner, envs: Envs, done: _Progress, run_dir: Path
+) -> bool:
     """Put a checkpoint back; False if the environments could only start their episodes anew."""
     learner.policy.load_state_dict(saved["policy"]["parameters"])
-    learner.value.load_state_dict(saved["value"])
-    learner.optimiser.load_state_dict(saved["optimiser"])
+    for name, part in learner.parts().items():
+        part.load_state_dict(saved[name])
     learner.generator.set_state(saved["generator"])
     for name, number in saved["progress"].items():
         setattr(done, name, number)
-    return envs.set_state(saved["envs"])
+    exactly = envs.set_state(saved["envs"])
+    if isinstance(learner, sac.Learner):
+        learner.replay.set_state(saved["replay"], run_dir)
+        if not exactly:
+            learner.replay.cut()
+    return exactly
 
 
-def _require_same(saved: dict[str, Any], config: PPOConfig, seed: int) -> None:
-    wanted = {**asdict(config), "seed": seed}
-    for name, found in {**saved["config"], "seed": saved["seed"]}.items():
+def _require_same(saved: dict[str, Any], config: Config, seed: int) -> None:
+    def table(algorithm: str, config: dict[str, Any], seed: int) -> dict[str, Any]:
+        return {"algorithm": algorithm, **config, "seed": seed}
+
+    wanted = table(_algorithm(config), asdict(config), seed)
+    theirs = table(saved.get("algorithm", "ppo"), saved["config"], saved["seed"])
+    for name, found in theirs.items():
         if wanted.get(name) != found:
             raise UsageError(
                 f"resume: found {name} = {wanted.get(name)}, allowed is the run's own {found}"
@@ -245,10 +257,10 @@ def _require_same(saved: dict[str, Any], config: PPOConfig, seed: int) -> None:
 
 
 def _write_config(
-    run_dir: Path, config: PPOConfig, seed: int, about: Mapping[str, Any] | None
+    run_dir: Path, config: Config, seed: int, about: Mapping[str, Any] | None
 ) -> None:
     table = {
-        "algorithm": "ppo",
+        "algorithm": _algorithm(config),
         "config": asdict(config),
         "seed": seed,
         "about": dict(about or {}),
@@ -262,7 +274,7 @@ def _write_config(
     (run_dir / "config.json").write_text(json.dumps(table, indent=2) + "\n")
 
 
-def _log(writer: SummaryWriter, metrics: Metrics) -> None:
+def _log(writer: SummaryWriter, metrics: Metrics, algorithm: str) -> None:
     curves: dict[str, float | None] = {
         "episode/return": metrics.episode_return,
         "episode/length": metrics.episode_length,
@@ -271,7 +283,7 @@ def _log(writer: SummaryWriter, metrics: Metrics) -> None:
         "time/steps_per_second": metrics.steps_per_second,
         "time/collect": metrics.collect_time,
         "time/learn": metrics.learn_time,
-        **{f"ppo/{name}": number for name, number in asdict(metrics.diagnostics).items()},
+        **{f"{algorithm}/{name}": x for name, x in asdict(metrics.diagnostics).items()},
         **metrics.episode,
     }
     for name, number in curves.items():

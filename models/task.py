@@ -4,6 +4,10 @@ All of it is numpy; an environment that lacks it is trained on what Gymnasium de
 members, `infos["statistics"]` may hold a dict of arrays of shape (N,), read where an episode ends:
 whatever is worth a curve, such as means of the reward terms over the episode
 (`"reward/track"`) or 0 and 1 for what ended it (`"end/fall"`).
+
+A vector environment of goals (a dict of observation, achieved_goal and desired_goal) may have
+`compute_reward(achieved, desired)`, and `compute_terminated` alike: arrays (B, G), (B, G) → (B,).
+Hindsight asks them what another goal would have given.
 """
 
 from __future__ import annotations

@@ -93,6 +93,17 @@ def test_every_verb_has_help_with_units(verb: str, capsys: pytest.CaptureFixture
         assert word in text, word
 
 
+def test_help_of_train_lists_the_options_of_the_algorithm(capsys: pytest.CaptureFixture[str]):
+    def options(*words: str) -> str:
+        with pytest.raises(SystemExit):
+            main(["train", *words, "--help"])
+        return capsys.readouterr().out
+
+    ppo, sac = options(), options("--algo", "sac")
+    assert "--horizon" in ppo and "--tau" not in ppo
+    assert "--tau" in sac and "--hindsight" in sac and "--horizon" not in sac
+
+
 def test_help_names_every_verb_and_what_it_is_for(capsys: pytest.CaptureFixture[str]):
     text = succeed(capsys, "--help")
     for verb, meaning in VERBS.items():
@@ -120,7 +131,9 @@ def test_an_unknown_verb_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
         ["deploy", "p.onnx", "--command", "0", "0", "0", "0"],
         ["deploy", "p.onnx", "--seconds", "soon"],
         ["train"],
-        ["train", "fly"],
+        ["train", "walk", "--algo", "dreamer"],
+        ["train", "walk", "--algo", "sac", "--horizon", "24"],
+        ["train", "walk", "--tau", "0.1"],
         ["train", "walk", "--steps", "many"],
         ["train", "walk", "--steps", "1.5"],
         ["train", "walk", "--steps", "inf"],
@@ -385,6 +398,14 @@ def test_train_refuses(capsys, tmp_path: Path):
         line = refuse(capsys, "train", "walk", flag, value, "--run", "new")
         assert f"{flag}: found" in line
     assert "there is no robot" in refuse(capsys, "train", "walk", "--robot", "spot")
+    assert "environment: " in refuse(capsys, "train", "fly")
+    assert "found Discrete(2)" in refuse(capsys, "train", "CartPole-v1", "--algo", "sac")
+    for flag in ("--num-envs", "--updates", "--batch", "--buffer", "--n-step"):
+        assert f"{flag}: found 0" in refuse(capsys, "train", "walk", "--algo=sac", flag, "0")
+    assert "found 4 for an environment without goals" in refuse(
+        capsys, "train", "Pendulum-v1", "--algo", "sac", "--hindsight", "4",
+        "--run", str(tmp_path / "new"),
+    )  # fmt: skip
     assert "--resume: found no --run" in refuse(capsys, "train", "walk", "--resume")
     few = ("--steps", "8", "--num-envs", "4", "--horizon", "2")
     line = refuse(capsys, "train", "walk", *few, "--run", "none", "--resume")
@@ -681,6 +702,38 @@ def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_pa
     assert one["progress"]["steps"] == other["progress"]["steps"] == 4096
     for key, value in one["policy"]["parameters"].items():
         assert (value == other["policy"]["parameters"][key]).all(), key
+
+
+TINY_SAC = (
+    "--algo", "sac", "--learning-starts", "200", "--batch", "8", "--hidden", "8", "--buffer", "999"
+)  # fmt: skip
+
+
+def test_sac_trains_any_task_of_gymnasium_and_goes_on(capsys, tmp_path: Path):
+    folder = tmp_path / "run"
+    words = ("train", "Pendulum-v1", *TINY_SAC, "--run", str(folder))
+    result = succeed_with_json(capsys, *words, "--steps", "300")
+    assert result["steps"] == 512  # in steps of 256
+    assert result["checkpoint"] == str(folder / "checkpoint.pt")
+    assert result["evaluation"]["episodes"] == len(result["evaluation"]["returns"]) == 10
+    assert -2000 < result["evaluation"]["mean_return"] < 0
+    assert not (folder / "policy.onnx").exists()
+    assert json.loads((folder / "config.json").read_text())["algorithm"] == "sac"
+    text = succeed(capsys, *words, "--steps", "600", "--resume")
+    assert "export to policy.onnx is for robots" in text and "their episodes restarted" in text
+    assert "found task Pendulum-v1, allowed is walk" in refuse(capsys, "export", str(folder))
+    line = refuse(capsys, "train", "Pendulum-v1", "--run", str(folder), "--steps", "9", "--resume")
+    assert "found algorithm = ppo, allowed is the run's own sac" in line
+
+
+def test_a_walk_that_sac_learned_is_exported(capsys, tmp_path: Path):
+    result = succeed_with_json(
+        capsys, "train", "walk", *TINY_SAC, "--num-envs", "16", "--steps", "512",
+        "--run", str(tmp_path / "run"), "--episodes", "0",
+    )  # fmt: skip
+    contract = Controller(Path(result["policy"]), ROBOT).contract
+    assert contract.training["algorithm"] == "sac"
+    assert contract.training["config"]["temperature"] == "automatic"
 
 
 def test_a_run_is_exported_again_to_the_same_function(capsys, trained, tmp_path: Path):

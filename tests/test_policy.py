@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from surefoot.control.policy import CLIP, SMALLEST_STD, Gaussian, Normaliser, Value
+from surefoot.control.networks import CLIP, SMALLEST_STD, Normaliser
+from surefoot.control.policy import Gaussian, Value
 from surefoot.models.task import Mirror, Reflection
 
 

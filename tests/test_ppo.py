@@ -328,7 +328,7 @@ def test_a_budget_of_minutes_is_spent_by_the_clock_given(tmp_path: Path):
 
     def clock() -> float:
         nonlocal now
-        now += 2.0  # three calls an update: 6 s
+        now += 1.5  # four calls an update: 6 s
         return now
 
     rates: list[float] = []

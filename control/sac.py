@@ -1,0 +1,240 @@
+"""Soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905), algorithm 1.
+
+for each iteration
+    for each environment step
+        a ~ π(·|s), s' ~ p(·|s, a), D ← D ∪ {(s, a, r, s')}      replay.add
+    for each gradient step                                       update
+        θ_i ← θ_i − λ ∇ J_Q(θ_i)       both critics, towards r + γ (min Q̄_i(s', a') − α ln π(a'|s'))
+        φ ← φ − λ ∇ J_π(φ)             the policy, down α ln π(a|s) − min Q_i(s, a)
+        α ← α − λ ∇ J(α)               the temperature, towards the target entropy
+        θ̄_i ← τ θ_i + (1 − τ) θ̄_i      the target critics
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.errors import UsageError
+from .diagnostics import Clock, Iteration
+from .envs import Envs
+from .losses import soft_target, squared_error, temperature_loss
+from .networks import TwinMLP
+from .policy import SquashedGaussian, TwinQ, twin_values
+from .replay import Batch, Replay
+
+ITERATION = 256  # environment steps between two looks of the session,
+ITERATION_ROWS = 32  # but no fewer steps of all environments than these
+SATURATED = 0.99  # of the Box: an action beyond this is at its bound
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """What SAC learns with."""
+
+    num_envs: int = 1
+    """Environments stepped together."""
+    updates: int = 1
+    """Gradient steps for each step of all the environments."""
+    batch: int = 256
+    """Transitions of a gradient step."""
+    buffer: int = 1_000_000
+    """Transitions remembered."""
+    learning_starts: int = 5_000
+    """Environment steps of the first policy, before anything is learned."""
+    gamma: float = 0.99
+    """Discount γ a step."""
+    n_step: int = 1
+    """Rewards summed before the critics' bootstrap; 3 suits locomotion."""
+    tau: float = 0.005
+    """Part τ of the critics that their targets take over in a gradient step."""
+    learning_rate: float = 3e-4
+    """Adam's step size, of critics, policy and temperature."""
+    temperature: Literal["automatic", "fixed", "annealed"] = "automatic"
+    """Learn α towards the target entropy, keep it, or lower it exponentially over the budget."""
+    initial_temperature: float = 1.0
+    """Temperature α at the start."""
+    final_temperature: float = 0.01
+    """And at the end of the budget, where it is annealed."""
+    target_entropy: float | None = None
+    """Entropy that an automatic temperature holds [nat]; minus the number of actions if not given.
+    Of actions in units of their Box, −1 to 1."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers, of policy and critics each."""
+    initial_std: float = 1.0
+    """Spread σ of the first policy about the middle of the Box, in half widths before tanh: 1 is
+    nearly uniform; a robot that falls at once needs less."""
+    layer_norm: bool = False
+    """Normalise the layers of the critics: steadier with many updates a step."""
+    normalise: bool = True
+    """Normalise observations by running statistics."""
+    hindsight: int = 0
+    """Of k + 1 replayed transitions, k are given a goal reached later; 4 is usual, 0 leaves it."""
+    mirror: bool = True
+    """Average the policy over the task's left-right symmetry, where it has one."""
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """How the updates of an iteration went, means over them; None before the first one."""
+
+    critic_loss: float | None = None  # sum of the two, in units of the rewards' squares
+    actor_loss: float | None = None
+    q: float | None = None  # mean of both critics on replayed transitions
+    entropy: float | None = None  # of actions in units of the Box [nat]
+    temperature: float | None = None  # α
+    saturation: float | None = None  # part of the actions at the Box's bounds
+
+
+@dataclass(frozen=True)
+class Learner:
+    """All that an update changes, the replay buffer, and the random numbers drawn."""
+
+    config: SACConfig
+    policy: SquashedGaussian
+    critic: TwinQ
+    target: TwinMLP  # Q̄, of the critic's features
+    log_temperature: torch.nn.Parameter
+    actor_optimiser: torch.optim.Adam  # of the temperature, too, where that is learned
+    critic_optimiser: torch.optim.Adam
+    generator: torch.Generator
+    replay: Replay
+
+    @classmethod
+    def of(cls, envs: Envs, config: SACConfig, seed: int) -> Learner:
+        """An untrained one for `envs`.
+
+        Raises:
+            UsageError: unbounded actions, a spread or a temperature that is none, or as `Replay`.
+        """
+        if envs.bounds is None:
+            box = envs.env.single_action_space
+            raise UsageError(f"action space: found {box}, allowed for SAC is a bounded Box")
+        for name in ("initial_std", "initial_temperature", "final_temperature"):
+            found = getattr(config, name)
+            fixed = name != "initial_std" and config.temperature == "fixed"
+            if not (found > 0 or (fixed and found == 0)):
+                bound = ">= 0" if fixed else "> 0"
+                raise UsageError(f"{name}: found {found}, allowed is a number {bound}")
+        generator = torch.Generator().manual_seed(seed)
+        replay = Replay(envs, config.buffer, config.gamma, config.n_step, config.hindsight)
+        low, high = (torch.from_numpy(np.asarray(bound)) for bound in envs.bounds)
+        mirror = envs.mirror if config.mirror else None
+        policy = SquashedGaussian(
+            envs.obs_dim, low, high, config.hidden, config.initial_std, mirror, generator
+        )
+        critic = TwinQ(
+            envs.privileged_dim, envs.action_dim, config.hidden, config.layer_norm, generator
+        )
+        target = copy.deepcopy(critic.network).requires_grad_(False)
+        start = math.log(max(config.initial_temperature, 1e-30))  # 0, too, is a temperature
+        log_temperature = torch.nn.Parameter(torch.tensor(start))
+        learned = list(policy.parameters())
+        if config.temperature == "automatic":
+            learned.append(log_temperature)
+        actor_optimiser, critic_optimiser = (
+            torch.optim.Adam(parameters, config.learning_rate, fused=True)
+            for parameters in (learned, list(critic.parameters()))
+        )
+        optimisers = actor_optimiser, critic_optimiser
+        return cls(config, policy, critic, target, log_temperature, *optimisers, generator, replay)
+
+    def iterate(self, envs: Envs, progress: float, clock: Clock) -> Iteration[Diagnostics]:
+        """Act, remember and learn for a few steps, `progress` (0 to 1) through the budget."""
+        config, replay = self.config, self.replay
+        began, learn_time = clock(), 0.0
+        if config.temperature == "annealed":
+            first, last = config.initial_temperature, config.final_temperature
+            self.log_temperature.data.fill_(math.log(first * (last / first) ** min(progress, 1.0)))
+        rows = max(ITERATION_ROWS, ITERATION // envs.num_envs)
+        rewards, history = [], []
+        for _ in range(rows):
+            obs, privileged = envs.obs.copy(), envs.privileged.copy()
+            action = self._act(obs)
+            step = envs.step(self.policy.to_box(action).numpy())
+            replay.add(obs, privileged, action, step)
+            rewards.append(step.reward[step.valid])
+            if replay.time * envs.num_envs > config.learning_starts:
+                started = clock()
+                for _ in range(config.updates):
+                    history += [update(self, replay.sample(config.batch, self.generator))]
+                learn_time += clock() - started
+        if config.normalise:  # frozen until here
+            seen, seen_privileged = replay.recent(rows)
+            self.policy.normaliser.absorb(seen)
+            self.critic.normaliser.absorb(seen_privileged)
+        numbers = torch.stack(history).mean(0).tolist() if history else []
+        reward = float(np.concatenate(rewards).mean()) if any(map(len, rewards)) else 0.0
+        times = clock() - began - learn_time, learn_time
+        steps = rows * envs.num_envs
+        return Iteration(steps, reward, config.learning_rate, *times, Diagnostics(*numbers))
+
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds beside policy and random state, each with its `state_dict`."""
+        return {
+            "critic": self.critic,
+            "target": self.target,
+            "temperature": torch.nn.ParameterList([self.log_temperature]),
+            "actor_optimiser": self.actor_optimiser,
+            "critic_optimiser": self.critic_optimiser,
+        }
+
+    @torch.no_grad()
+    def _act(self, obs: np.ndarray) -> Tensor:
+        """Actions of the policy, in units of the Box. Shape (N, A)."""
+        noise = torch.randn(len(obs), self.policy.action_dim, generator=self.generator)
+        features = self.policy.features(torch.as_tensor(obs, dtype=torch.float32))
+        return self.policy.sample(features, noise)[0]
+
+
+def update(learner: Learner, batch: Batch) -> Tensor:
+    """One gradient step of critics, policy, temperature and target critics.
+
+    Returns:
+        The numbers of `Diagnostics`, in its order. Shape (6,).
+    """
+    config, policy, critic = learner.config, learner.policy, learner.critic
+    noise = torch.randn(2, *batch.action.shape, generator=learner.generator)
+    temperature = learner.log_temperature.detach().exp()
+    with torch.no_grad():
+        features, next_features = (
+            critic.normaliser(x) for x in (batch.privileged, batch.next_privileged)
+        )
+        next_action, next_log_prob = policy.sample(policy.features(batch.next_obs), noise[0])
+        next_q = twin_values(learner.target, next_features, next_action)
+        wanted = soft_target(batch.reward, batch.discount, next_q, next_log_prob, temperature)
+
+    q = twin_values(critic.network, features, batch.action)
+    critic_loss = squared_error(q, wanted).mean(1).sum()
+    learner.critic_optimiser.zero_grad()
+    critic_loss.backward()
+    learner.critic_optimiser.step()
+
+    action, log_prob = policy.sample(policy.features(batch.obs), noise[1])
+    q_of_policy = twin_values(critic.network, features, action).amin(0)
+    actor_loss = (temperature * log_prob - q_of_policy).mean()
+    loss = actor_loss
+    if config.temperature == "automatic":
+        target_entropy = config.target_entropy
+        if target_entropy is None:
+            target_entropy = -float(policy.action_dim)
+        loss = loss + temperature_loss(learner.log_temperature, log_prob, target_entropy).mean()
+    learner.actor_optimiser.zero_grad()
+    # The critics take part in the loss, but not in this step: theirs are not even computed.
+    loss.backward(inputs=learner.actor_optimiser.param_groups[0]["params"])
+    learner.actor_optimiser.step()
+
+    with torch.no_grad():
+        pairs = zip(learner.target.parameters(), critic.network.parameters(), strict=True)
+        for slow, fast in pairs:
+            slow.lerp_(fast, config.tau)
+        saturation = (action.abs() > SATURATED).float().mean()
+        entropy = -log_prob.mean()
+        numbers = critic_loss, actor_loss, q.mean(), entropy, temperature, saturation
+        return torch.stack([number.detach() for number in numbers])
