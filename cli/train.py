@@ -18,7 +18,7 @@ from gymnasium.vector import VectorEnv
 from rich.console import Console
 from tyro.constructors import PrimitiveConstructorSpec
 
-from ..control import checkpoint
+from ..control import checkpoint, distributed
 from ..control.envs import make
 from ..control.evaluate import episode_returns
 from ..control.ppo import PPOConfig
@@ -125,13 +125,17 @@ def arguments_for(words: Sequence[str]) -> type[AnyArguments]:
 
 def run(arguments: AnyArguments) -> int:
     """Train; export and evaluate a robot's policy, evaluate any other."""
-    console = open_console()
     if arguments.resume and arguments.run is None:
         raise UsageError("--resume: found no --run, give the folder of a run")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = arguments.run or Path("runs") / f"{arguments.task.replace('/', '-')}-{stamp}"
-    _require_possible(arguments, folder)
-    trained = _train(arguments, folder, console)
+    with distributed.group():  # alone, unless torchrun started this process
+        first = distributed.rank() == 0
+        console = open_console() if first else Console(quiet=True)
+        distributed.from_first(lambda: _require_possible(arguments, folder))
+        trained = _train(arguments, folder, console)
+    if not first:
+        return 0
     finish = _export if arguments.task in ROBOT_TASKS else _evaluate
     result = {
         "run": str(folder),
@@ -152,7 +156,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> Trained:
     env: str | VectorEnv = arguments.task
     about = {"task": arguments.task, "commit": _commit()}
     if arguments.task in ROBOT_TASKS:
-        env = WalkEnv(arguments.config.num_envs, arguments.robot)
+        env = WalkEnv(arguments.config.num_envs, arguments.robot, nthread=distributed.threads())
         about |= {"robot": arguments.robot, "randomisation": describe(TRAINING)}
     watch = Watch(console, f"Training in {folder}: tensorboard --logdir {folder}")
     try:
@@ -263,7 +267,8 @@ def _tell_how_to_go_on(console: Console, arguments: AnyArguments, folder: Path) 
     ]
     options = "".join(_option(name, value) for name, value, default in given if value != default)
     run = shown(folder)
-    resume = f"{command()} train {own.task} --run {run}{options} --resume"
+    call = command() if distributed.size() == 1 else "torchrun (as before) -m surefoot"
+    resume = f"{call} train {own.task} --run {run}{options} --resume"
     console.print(f"Saved. To go on:             {resume}", soft_wrap=True)
     if own.task in ROBOT_TASKS:
         console.print(f"To use the policy so far:    {command()} export {run}", soft_wrap=True)

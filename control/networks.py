@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..models.task import Reflection
+from . import distributed
 
 CLIP = 10.0  # of normalised inputs [standard deviations]
 SMALLEST_STD = 1e-2  # keeps an input that never moved in training from exploding later
@@ -44,19 +45,18 @@ class Normaliser(nn.Module):
 
     @torch.no_grad()
     def absorb(self, x: Tensor) -> None:
-        """Merge a batch into the statistics. `x`: shape (..., size).
+        """Merge a batch, of all ranks, into the statistics. `x`: shape (..., size).
 
         Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for
         computing sample variances".
         """
         x = x.reshape(-1, len(self.mean)).double()
-        if len(x) == 0:
+        rows, mean, variance = distributed.moments(x)
+        if rows == 0:
             return
-        count = self.count + len(x)
-        mean = x.mean(0)
-        variance = (x - mean).square_().mean(0)
+        count = self.count + rows
         delta = mean - self.mean
-        weight = len(x) / count
+        weight = rows / count
         self.variance.mul_(1 - weight).add_(variance * weight)
         self.variance.add_(delta.square() * weight * (1 - weight))
         self.mean.add_(delta * weight)

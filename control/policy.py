@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..models.task import Mirror
+from . import distributed
 from .networks import Normaliser, Reflect, TwinMLP, mlp
 
 LOG_STD = (-5.0, 2.0)  # bounds of a state-dependent ln σ
@@ -64,7 +65,7 @@ class Gaussian(nn.Module):
     def sample(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Actions drawn from π(·|s), and their ln π(a|s). Shape (B, D) → (B, A), (B,)."""
         mean = self(obs)
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+        noise = distributed.randn(mean.shape, generator)
         action = torch.addcmul(mean, noise, self.log_std.exp())
         return action, gaussian_log_prob(mean, self.log_std, action)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from .diagnostics import Clock, Iteration, explained_variance, ratio_statistics
+from .distributed import average, gather, own, sum_gradients
 from .envs import Envs
 from .losses import clipped_surrogate, squared_error
 from .policy import Gaussian, Value
@@ -92,9 +93,10 @@ class Learner:
         collect(envs, self.policy, self.value, rollout, self.generator)
         collected = clock()
         diagnostics = update(self, rollout, self.config, learning_rate)
-        learned, reward = clock(), float(rollout.reward[rollout.valid].mean())
+        learned, rewards = clock(), gather(rollout.reward)
         times = collected - began, learned - collected
-        return Iteration(rollout.reward.numel(), reward, learning_rate, *times, diagnostics)
+        reward = float(rewards[gather(rollout.valid)].mean())
+        return Iteration(rewards.numel(), reward, learning_rate, *times, diagnostics)
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds beside policy and random state, each with its `state_dict`."""
@@ -126,12 +128,12 @@ def update(
     advantage = gae(
         rollout.reward, rollout.value, rollout.next_value, *ends, config.gamma, config.gae_lambda
     )
-    target = (advantage + rollout.value).flatten()
-    advantage = advantage.flatten()
-    rows = rollout.valid.flatten().nonzero().squeeze(1)
-    spread, centre = torch.std_mean(advantage[rows], correction=0)
-    advantage = (advantage - centre) / (spread + 1e-8)
-    explained = explained_variance(rollout.value.flatten()[rows], target[rows])
+    target = advantage + rollout.value
+    valid = gather(rollout.valid)
+    spread, centre = torch.std_mean(gather(advantage)[valid], correction=0)
+    explained = explained_variance(gather(rollout.value)[valid], gather(target)[valid])
+    advantage, target = ((advantage - centre) / (spread + 1e-8)).flatten(), target.flatten()
+    rows = valid.flatten().nonzero().squeeze(1)  # of all ranks; each learns from its own of them
 
     # The normalisers are frozen until the last epoch is over: what they feed is computed once.
     privileged, obs = rollout.privileged.flatten(0, 1), rollout.obs.flatten(0, 1)
@@ -144,17 +146,18 @@ def update(
     def log_prob_of(batch: Tensor) -> Tensor:
         return policy.log_prob(features.index_select(1, batch), action.index_select(0, batch))
 
-    history = []
+    history, parts = [], []
     for epoch in range(config.epochs):
         order = rows[torch.randperm(len(rows), generator=learner.generator)]
-        batches = order.tensor_split(config.minibatches)
+        batches = [own(batch, config.num_envs) for batch in order.tensor_split(config.minibatches)]
+        parts += [part for _, part in batches]
         if epoch == 0:
             # A matrix product of another size may round otherwise: recomputed in these very
             # minibatches, π_old makes the first ratio exactly 1.
             with torch.no_grad():
-                for batch in batches:
+                for batch, _ in batches:
                     old_log_prob[batch] = log_prob_of(batch)
-        for batch in batches:
+        for batch, part in batches:
             log_prob = log_prob_of(batch)
             old = old_log_prob[batch]
             policy_loss = clipped_surrogate(log_prob, old, advantage[batch], config.clip).mean()
@@ -168,6 +171,7 @@ def update(
             )
             optimiser.zero_grad()
             loss.backward()
+            sum_gradients(optimiser, part)
             clip_grad_norm_(policy.parameters(), config.max_grad_norm)
             clip_grad_norm_(value.parameters(), config.max_grad_norm)
             optimiser.step()
@@ -175,9 +179,10 @@ def update(
             losses = policy_loss.detach(), value_loss.detach().squeeze()
             history.append(torch.stack((*losses, *statistics)))
 
-    policy.normaliser.absorb(obs[rows])
-    value.absorb(privileged[rows], target[rows])
-    table = torch.stack(history)
+    fresh = rollout.valid.flatten()
+    policy.normaliser.absorb(obs[fresh])
+    value.absorb(privileged[fresh], target[fresh])
+    table = average(torch.stack(history), parts)
     last = table[-config.minibatches :].mean(0)
     return Diagnostics(
         policy_loss=float(table[:, 0].mean()),

@@ -23,7 +23,7 @@ from gymnasium.vector import VectorEnv
 from torch.utils.tensorboard import SummaryWriter
 
 from ..models.errors import UsageError
-from . import checkpoint, ppo, sac
+from . import checkpoint, distributed, ppo, sac
 from .checkpoint import Policy
 from .diagnostics import Clock
 from .envs import Envs, make
@@ -77,6 +77,7 @@ class _Progress:
     elapsed: float = 0.0
 
 
+@distributed.group()
 def train(
     env: str | VectorEnv,
     config: Config,
@@ -92,6 +93,9 @@ def train(
 ) -> Trained:
     """Train a policy until the budget is spent. KeyboardInterrupt saves, and goes on.
 
+    Started by torchrun, each rank has `config.num_envs` environments, counts the steps of all, and
+    gets the same policy; rank 0's clock decides, and its `run_dir` alone is read and written.
+
     Args:
         env: vector environment of `config.num_envs`, or a Gymnasium id.
         config: hyperparameters; their type is the choice of the algorithm.
@@ -100,45 +104,50 @@ def train(
         steps: budget of environment steps, rounded up to whole iterations.
         seed: of the environments, the first weights, the actions and the batches.
         resume: go on from the checkpoint in `run_dir`. The budget counts from the run's start.
-        on_update: called after each iteration.
+        on_update: called after each iteration, on each rank with the same metrics.
         about: JSON-able facts of the task, kept in config.json and in the checkpoint.
         clock: measures the training time [s].
 
     Raises:
         UsageError: no budget, an occupied or empty `run_dir`, another configuration than that of
-            the run to resume, or an environment that cannot be learned from.
+            the run to resume, ranks that differ, or an environment that cannot be learned from.
+        RankLost: another rank ended; the last checkpoint is whole.
     """
     if minutes is None and steps is None:
         raise UsageError("budget: found none, allowed is a number of minutes, of steps, or both")
     path = run_dir / CHECKPOINT
-    saved = checkpoint.load(path) if resume else None
-    if saved is None and path.exists():
-        raise UsageError(f"{run_dir}: found a run, allowed is a new folder, or to resume it")
+    _require_alike(config, seed, minutes, steps, resume, about)
+    saved = distributed.from_first(lambda: _saved(run_dir, resume))
     if saved is not None:
         _require_same(saved, config, seed)
+    first = distributed.rank() == 0
 
     with _torch_settings():
-        envs = make(env, config.num_envs, seed)
+        envs = make(env, config.num_envs, seed + distributed.rank() * config.num_envs)
         of = ppo.Learner.of if isinstance(config, PPOConfig) else sac.Learner.of
         learner: Learner = of(envs, config, seed)  # type: ignore[arg-type]
         done = _Progress()
         exactly = None if saved is None else _restore(saved, learner, envs, done, run_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if saved is None:
-            _write_config(run_dir, config, seed, about)
+        distributed.take_over(_learned(learner))
+        if first:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            if saved is None:
+                _write_config(run_dir, config, seed, about)
 
         def save() -> None:
-            checkpoint.save(path, _state(learner, envs, done, seed, about, run_dir))
+            distributed.take_over(_learned(learner))
+            state = _state(learner, envs, done, seed, about, run_dir)
+            distributed.from_first(lambda: checkpoint.save(path, state))
 
         earlier, start = done.elapsed, clock()
-        writer = SummaryWriter(str(run_dir), purge_step=done.steps + 1)
+        writer = SummaryWriter(str(run_dir), purge_step=done.steps + 1) if first else None
         try:
             while (progress := _spent(done, minutes, steps)) < 1:
                 it = learner.iterate(envs, progress, clock)
                 done.updates += 1
                 done.steps += it.steps
-                done.elapsed = earlier + clock() - start
-                finished = envs.pop_finished()
+                done.elapsed = distributed.from_first(lambda: earlier + clock() - start)
+                finished = _merged(distributed.gather_objects(envs.pop_finished()))
                 means = {name: float(np.mean(values)) for name, values in finished.items()}
                 metrics = Metrics(
                     update=done.updates,
@@ -156,17 +165,22 @@ def train(
                     diagnostics=it.diagnostics,
                     episode=means,
                 )
-                _log(writer, metrics, _algorithm(config))
+                if writer is not None:
+                    _log(writer, metrics, _algorithm(config))
                 if on_update is not None:
-                    on_update(metrics)
+                    distributed.together(on_update, metrics)
                 if done.updates % CHECKPOINT_EVERY == 0:
                     save()
             save()
-        except KeyboardInterrupt:
-            save()  # all updates so far; one that was cut short is done anew by whoever resumes
+        except KeyboardInterrupt as interrupt:
+            # All updates so far; one that was cut short is done anew by whoever resumes. Ranks
+            # that were not stopped together have no common state to save.
+            if distributed.size() == 1 or isinstance(interrupt, distributed.Stopped):
+                save()
             raise
         finally:
-            writer.close()
+            if writer is not None:
+                writer.close()
     return Trained(learner.policy, done.steps, done.updates, done.elapsed, path, exactly)
 
 
@@ -209,12 +223,12 @@ def _state(
 
     What was replayed lies in files of its own, which this writes into `run_dir`.
     """
+    states = distributed.gather_objects(envs.get_state())
     state = {
         "algorithm": _algorithm(learner.config),
-        "policy": checkpoint.policy_state(learner.policy),
-        **{name: part.state_dict() for name, part in learner.parts().items()},
+        **_learned(learner),
         "generator": learner.generator.get_state(),
-        "envs": envs.get_state(),
+        "envs": states if len(states) > 1 else states[0],
         "progress": asdict(done),
         "config": asdict(learner.config),
         "seed": seed,
@@ -223,6 +237,12 @@ def _state(
     if isinstance(learner, sac.Learner):
         state["replay"] = learner.replay.get_state(run_dir)
     return state
+
+
+def _learned(learner: Learner) -> dict[str, Any]:
+    """What ranks have in common, beside the random state."""
+    parts = {name: part.state_dict() for name, part in learner.parts().items()}
+    return {"policy": checkpoint.policy_state(learner.policy), **parts}
 
 
 def _restore(
@@ -235,12 +255,26 @@ def _restore(
     learner.generator.set_state(saved["generator"])
     for name, number in saved["progress"].items():
         setattr(done, name, number)
-    exactly = envs.set_state(saved["envs"])
+    exactly = envs.set_state(_envs_of_ranks(saved)[distributed.rank()])
     if isinstance(learner, sac.Learner):
         learner.replay.set_state(saved["replay"], run_dir)
         if not exactly:
             learner.replay.cut()
     return exactly
+
+
+def _saved(run_dir: Path, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint to resume. Raises UsageError where there is none, or one to spoil."""
+    path = run_dir / CHECKPOINT
+    if resume:
+        return checkpoint.load(path)
+    if path.exists():
+        raise UsageError(f"{run_dir}: found a run, allowed is a new folder, or to resume it")
+    return None
+
+
+def _envs_of_ranks(saved: dict[str, Any]) -> list[Any]:
+    return saved["envs"] if isinstance(saved["envs"], list) else [saved["envs"]]
 
 
 def _require_same(saved: dict[str, Any], config: Config, seed: int) -> None:
@@ -254,6 +288,41 @@ def _require_same(saved: dict[str, Any], config: Config, seed: int) -> None:
             raise UsageError(
                 f"resume: found {name} = {wanted.get(name)}, allowed is the run's own {found}"
             )
+    ranks = len(_envs_of_ranks(saved))
+    if ranks != distributed.size():
+        raise UsageError(
+            f"resume: found {distributed.size()} processes, allowed is the run's own {ranks}"
+        )
+
+
+def _require_alike(
+    config: Config,
+    seed: int,
+    minutes: float | None,
+    steps: int | None,
+    resume: bool,
+    about: Mapping[str, Any] | None,
+) -> None:
+    """Raise UsageError for ranks that would learn something else, or SAC on several."""
+    distributed.require_same(
+        {
+            "algorithm": _algorithm(config),
+            **asdict(config),
+            "seed": seed,
+            "minutes": minutes,
+            "steps": steps,
+            "resume": resume,
+            **(about or {}),
+        }
+    )
+    if distributed.size() > 1 and isinstance(config, SACConfig):
+        raise UsageError(f"processes: found {distributed.size()}, allowed for sac is 1")
+
+
+def _merged(finished: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Statistics of all ranks' episodes, by name."""
+    names = dict.fromkeys(name for table in finished for name in table)
+    return {k: np.concatenate([table[k] for table in finished if k in table]) for k in names}
 
 
 def _write_config(
@@ -263,6 +332,7 @@ def _write_config(
         "algorithm": _algorithm(config),
         "config": asdict(config),
         "seed": seed,
+        "processes": distributed.size(),
         "about": dict(about or {}),
         "versions": {
             "python": platform.python_version(),
