@@ -52,8 +52,13 @@ def group() -> Iterator[None]:
     if not started or dist.is_initialized():
         yield
         return
-    with _or_lost(f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"):
+    try:
         dist.init_process_group("gloo", timeout=TIMEOUT)
+    except RuntimeError as error:
+        raise RankLost(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: cannot join the others at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({_reason(error)})"
+        ) from None
     try:
         yield
     finally:
@@ -243,13 +248,17 @@ def require_same(table: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _or_lost(who: str = "") -> Iterator[None]:
+def _or_lost() -> Iterator[None]:
     """One line where torch has the internals of a connection to tell."""
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0].split("] ", 1)[-1].rstrip(". ")
         raise RankLost(
-            f"{who or f'rank {rank()} of {size()}'}: lost the other ranks ({reason}); "
-            "the last checkpoint is whole, start all of them again with --resume"
+            f"rank {rank()} of {size()}: lost the other ranks ({_reason(error)}); "
+            "the last checkpoint is whole: start all of them again, with --resume"
         ) from None
+
+
+def _reason(error: RuntimeError) -> str:
+    """The first line, without the place in torch's sources that gloo puts before it."""
+    return str(error).splitlines()[0].split("] ", 1)[-1].rstrip(". ")
