@@ -49,7 +49,7 @@ def group() -> Iterator[None]:
         RankLost: the others cannot be reached.
     """
     started = all(name in os.environ for name in LAUNCHED) and os.environ["WORLD_SIZE"] != "1"
-    if not started or dist.is_initialized():
+    if not started or size() > 1:
         yield
         return
     try:
@@ -67,12 +67,12 @@ def group() -> Iterator[None]:
 
 def size() -> int:
     """How many processes train together: W."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """Which of them this one is, from 0. Rank 0 writes the files and talks to the user."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if size() > 1 else 0
 
 
 def threads() -> int:

@@ -104,7 +104,7 @@ def train(
         steps: budget of environment steps, rounded up to whole iterations.
         seed: of the environments, the first weights, the actions and the batches.
         resume: go on from the checkpoint in `run_dir`. The budget counts from the run's start.
-        on_update: called after each iteration, on each rank with the same metrics.
+        on_update: called after each iteration; on each rank with the same metrics but for times.
         about: JSON-able facts of the task, kept in config.json and in the checkpoint.
         clock: measures the training time [s].
 

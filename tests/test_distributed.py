@@ -484,9 +484,9 @@ WORDS = ("--num-envs", "32", "--horizon", "8", "--hidden", "16", "--epochs", "1"
 
 
 def torchrun(cwd: Path, *words: str) -> subprocess.Popen[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     # Without --, torchrun takes --run for an abbreviation of its own --run-path.
-    command = [*launcher, "--master-port", "0", "-m", "--", "surefoot", "train", "walk"]
+    command = [*launcher, "--nproc-per-node", "2", "-m", "--", "surefoot", "train", "walk"]
     return subprocess.Popen(
         [*command, "--run", "run", *WORDS, *words, "--json"],
         stdout=subprocess.PIPE,
