@@ -115,5 +115,5 @@ def _of_algorithm(d: ppo.Diagnostics | sac.Diagnostics) -> dict[str, str]:
         "Q": number(d.q, ".1f"),
         "α": number(d.temperature, ".3f"),
         "entropy": number(d.entropy, ".1f"),
-        "saturated": number(d.saturation, ".0%"),
+        "explained": number(d.explained_variance, ".2f"),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ class Iteration(Generic[D]):
 
     steps: int  # of the environments, those that only reset one included
     reward: float  # mean of a step
+    saturation: float | None  # part of the actions at or beyond their Box's bounds, if it has any
     learning_rate: float
     collect_time: float  # [s]
     learn_time: float  # [s]
@@ -32,6 +34,12 @@ def ratio_statistics(log_prob: Tensor, old_log_prob: Tensor, clip: float) -> tup
     """Estimated KL(π_old ‖ π) [nat], and the part of ratios outside 1 ± ε. (B,) → (), ()."""
     change = (log_prob - old_log_prob).expm1().abs()
     return approximate_kl(log_prob, old_log_prob).mean(), (change > clip).float().mean()
+
+
+def saturation(action: Tensor, low: np.ndarray | float, high: np.ndarray | float) -> float:
+    """Part of the numbers in actions (..., A) that are at or beyond bounds of shape (A,) or ()."""
+    actions = action.numpy()
+    return float(np.mean((actions <= low) | (actions >= high)))
 
 
 def explained_variance(value: Tensor, target: Tensor) -> float:

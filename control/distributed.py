@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..models.errors import SurefootError, UsageError
+from .steps import Adam
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 TIMEOUT = timedelta(minutes=2)  # a rank that is silent for longer is given up
@@ -120,19 +121,12 @@ def own(batch: Tensor, num_envs: int) -> tuple[Tensor, float]:
     return (rows, len(rows) / len(batch)) if len(rows) else (step.new_zeros(1), 0.0)
 
 
-@torch.no_grad()
-def sum_gradients(optimiser: torch.optim.Optimizer, part: float) -> None:
+def sum_gradients(optimiser: Adam, part: float) -> None:
     """From gradients of a mean over `own` rows, in place, to those over all ranks' rows."""
     if size() == 1:
         return
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    message = torch.cat([gradient.flatten() for gradient in gradients]).mul_(part)
     with _or_lost():
-        dist.all_reduce(message)
-    totals = message.split([gradient.numel() for gradient in gradients])
-    for gradient, total in zip(gradients, totals, strict=True):
-        gradient.copy_(total.view_as(gradient))
+        dist.all_reduce(optimiser.gradient.mul_(part))
 
 
 def average(table: Tensor, parts: Sequence[float]) -> Tensor:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 
 def clipped_surrogate(
@@ -11,10 +15,10 @@ def clipped_surrogate(
 ) -> Tensor:
     """PPO's objective, negated (Schulman et al. 2017, arXiv:1707.06347, eq. 7).
 
-    −min(r A, clip(r, 1 − ε, 1 + ε) A), with r = π(a|s) / π_old(a|s). All shapes (B,).
+    −min(r A, clip(r, 1 − ε, 1 + ε) A), with r = π(a|s) / π_old(a|s). Differentiable once, in
+    ln π(a|s): −r A where r A is the smaller, else 0. All shapes (B,).
     """
-    ratio = (log_prob - old_log_prob).exp()
-    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+    return _ClippedSurrogate.apply(log_prob, old_log_prob, advantage, clip)  # type: ignore
 
 
 def squared_error(value: Tensor, target: Tensor) -> Tensor:
@@ -60,3 +64,20 @@ def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: 
     Shapes (), (B,) → (B,).
     """
     return -log_temperature * (log_prob + target_entropy).detach()
+
+
+class _ClippedSurrogate(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float
+    ) -> Tensor:
+        ratio = (log_prob - old_log_prob).exp_()
+        free = -ratio * advantage
+        bound = -ratio.clamp_(1 - clip, 1 + clip) * advantage
+        ctx.save_for_backward(free.masked_fill(free < bound, 0.0))
+        return torch.maximum(free, bound)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return gradient * ctx.saved_tensors[0], None, None, None

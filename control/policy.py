@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..models.task import Mirror
 from . import distributed
+from .distributions import gaussian_entropy, gaussian_log_prob, squashed_sample
 from .networks import Normaliser, Reflect, TwinMLP, mlp
 
 LOG_STD = (-5.0, 2.0)  # bounds of a state-dependent ln σ
@@ -144,8 +144,7 @@ class SquashedGaussian(nn.Module):
         Shapes (1 or 2, B, D), standard normal (B, A) → (B, A), (B,).
         """
         mean, log_std = self.distribution(features)
-        u = torch.addcmul(mean, noise, log_std.exp())
-        return u.tanh(), squashed_log_prob(u, noise, log_std)
+        return squashed_sample(mean, log_std, noise)
 
 
 class Value(nn.Module):
@@ -169,11 +168,16 @@ class Value(nn.Module):
 
     def forward(self, privileged: Tensor) -> Tensor:
         """V(s). Shape (B, P) → (B,)."""
-        return self.value(self.normaliser(privileged))
+        units = self.standard(self.normaliser(privileged))
+        return units / self.returns.scale + self.returns.shift
 
-    def value(self, features: Tensor) -> Tensor:
-        """V(s) from normalised observations. Shape (B, P) → (B,)."""
-        return self.network(features).squeeze(-1) / self.returns.scale + self.returns.shift
+    def standard(self, features: Tensor) -> Tensor:
+        """V(s) in units of the returns' spread, from normalised observations. (B, P) → (B,)."""
+        return self.network(features).squeeze(-1)
+
+    def to_standard(self, returns: Tensor) -> Tensor:
+        """Returns in the units of `standard`. Shape (B,)."""
+        return (returns - self.returns.shift) * self.returns.scale
 
     @torch.no_grad()
     def absorb(self, privileged: Tensor, returns: Tensor) -> None:
@@ -214,29 +218,3 @@ def twin_values(network: TwinMLP, features: Tensor, action: Tensor) -> Tensor:
     Shapes (B, P), (B, A) → (2, B).
     """
     return network(torch.cat((features, action), dim=-1)).squeeze(-1)
-
-
-def squashed_log_prob(u: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
-    """ln π(tanh u) of u = μ + σ · noise: ln N(u; μ, σ²) − Σ ln(1 − tanh² u).
-
-    ln(1 − tanh² u) = 2 (ln 2 − u − softplus(−2u)) is exact where tanh u rounds to ±1.
-    Shapes (B, A) → (B,).
-    """
-    normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
-    squash = 2 * (math.log(2) - u - functional.softplus(-2 * u))
-    return (normal - squash).sum(-1)
-
-
-def gaussian_log_prob(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
-    """ln N(a; μ, σ²), summed over the action: −½ ((a − μ)/σ)² − ln σ − ½ ln 2π.
-
-    Shapes (B, A), (A,), (B, A) → (B,).
-    """
-    z = (action - mean) * (-log_std).exp()
-    constant = log_std.sum() + 0.5 * math.log(2 * math.pi) * len(log_std)
-    return -0.5 * z.square().sum(-1) - constant
-
-
-def gaussian_entropy(log_std: Tensor) -> Tensor:
-    """Σ (ln σ + ½ ln 2πe). Shape (A,) → ()."""
-    return log_std.sum() + 0.5 * math.log(2 * math.pi * math.e) * len(log_std)

@@ -10,19 +10,19 @@ for iteration = 1, 2, … do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
-from .diagnostics import Clock, Iteration, explained_variance, ratio_statistics
+from .diagnostics import Clock, Iteration, explained_variance, ratio_statistics, saturation
 from .distributed import average, gather, own, sum_gradients
 from .envs import Envs
 from .losses import clipped_surrogate, squared_error
 from .policy import Gaussian, Value
 from .returns import gae
 from .rollout import Rollout, collect, empty_rollout
+from .steps import Adam
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Learner:
     config: PPOConfig
     policy: Gaussian
     value: Value
-    optimiser: torch.optim.Adam
+    optimiser: Adam
     generator: torch.Generator
     rollout: Rollout  # filled anew in each iteration
 
@@ -81,8 +81,9 @@ class Learner:
             envs.obs_dim, envs.action_dim, config.hidden, config.initial_std, mirror, generator
         )
         value = Value(envs.privileged_dim, config.hidden, generator)
-        parameters = [*policy.parameters(), *value.parameters()]
-        optimiser = torch.optim.Adam(parameters, fused=True)
+        optimiser = Adam(
+            policy.parameters(), value.parameters(), learning_rate=config.learning_rate
+        )
         return cls(config, policy, value, optimiser, generator, empty_rollout(config.horizon, envs))
 
     def iterate(self, envs: Envs, progress: float, clock: Clock) -> Iteration[Diagnostics]:
@@ -94,9 +95,17 @@ class Learner:
         collected = clock()
         diagnostics = update(self, rollout, self.config, learning_rate)
         learned, rewards = clock(), gather(rollout.reward)
-        times = collected - began, learned - collected
-        reward = float(rewards[gather(rollout.valid)].mean())
-        return Iteration(rewards.numel(), reward, learning_rate, *times, diagnostics)
+        valid, actions = gather(rollout.valid), gather(rollout.action)
+        beyond = None if envs.bounds is None else saturation(actions, *envs.bounds)
+        return Iteration(
+            steps=rewards.numel(),
+            reward=float(rewards[valid].mean()),
+            saturation=beyond,
+            learning_rate=learning_rate,
+            collect_time=collected - began,
+            learn_time=learned - collected,
+            diagnostics=diagnostics,
+        )
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds beside policy and random state, each with its `state_dict`."""
@@ -105,12 +114,12 @@ class Learner:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How an update went; means over its gradient steps unless said otherwise."""
+    """How an update went: means over its last epoch, then what holds after it."""
 
     policy_loss: float
     value_loss: float  # in units of the returns' variance
-    kl: float  # estimate of KL(π_old ‖ π), mean over the last epoch [nat]
-    clip_fraction: float  # of ratios outside 1 ± ε, mean over the last epoch
+    kl: float  # estimate of KL(π_old ‖ π) [nat]
+    clip_fraction: float  # of ratios outside 1 ± ε
     entropy: float  # [nat]
     std: float  # of the actions, mean
     explained_variance: float  # of the returns by the values before the update; 1 is perfect
@@ -121,9 +130,6 @@ def update(
 ) -> Diagnostics:
     """Improve policy and value function on fresh data, then absorb its statistics."""
     policy, value, optimiser = learner.policy, learner.value, learner.optimiser
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate
-
     ends = rollout.terminated, rollout.done
     advantage = gae(
         rollout.reward, rollout.value, rollout.next_value, *ends, config.gamma, config.gae_lambda
@@ -137,59 +143,74 @@ def update(
 
     # The normalisers are frozen until the last epoch is over: what they feed is computed once.
     privileged, obs = rollout.privileged.flatten(0, 1), rollout.obs.flatten(0, 1)
-    action = rollout.action.flatten(0, 1)
-    with torch.no_grad():
-        features, critic_features = policy.features(obs), value.normaliser(privileged)
-    variance_scale = value.returns.scale.square()
-    old_log_prob = rollout.log_prob.view(-1)
-
-    def log_prob_of(batch: Tensor) -> Tensor:
-        return policy.log_prob(features.index_select(1, batch), action.index_select(0, batch))
-
+    samples = Samples(
+        features=policy.features(obs),
+        critic_features=value.normaliser(privileged),
+        action=rollout.action.flatten(0, 1),
+        log_prob=rollout.log_prob.view(-1),
+        advantage=advantage,
+        target=value.to_standard(target),
+    )
     history, parts = [], []
     for epoch in range(config.epochs):
         order = rows[torch.randperm(len(rows), generator=learner.generator)]
-        batches = [own(batch, config.num_envs) for batch in order.tensor_split(config.minibatches)]
-        parts += [part for _, part in batches]
+        chosen = [own(batch, config.num_envs) for batch in order.tensor_split(config.minibatches)]
+        batches = samples.gather([batch for batch, _ in chosen])
         if epoch == 0:
             # A matrix product of another size may round otherwise: recomputed in these very
             # minibatches, π_old makes the first ratio exactly 1.
             with torch.no_grad():
-                for batch, _ in batches:
-                    old_log_prob[batch] = log_prob_of(batch)
-        for batch, part in batches:
-            log_prob = log_prob_of(batch)
-            old = old_log_prob[batch]
-            policy_loss = clipped_surrogate(log_prob, old, advantage[batch], config.clip).mean()
-            v = value.value(critic_features.index_select(0, batch))
-            value_loss = squared_error(v, target[batch]).mean() * variance_scale
-            entropy = policy.entropy()
+                for (where, _), batch in zip(chosen, batches, strict=True):
+                    batch.log_prob.copy_(policy.log_prob(batch.features, batch.action))
+                    samples.log_prob[where] = batch.log_prob
+        for (_, part), batch in zip(chosen, batches, strict=True):
+            log_prob = policy.log_prob(batch.features, batch.action)
+            policy_loss = clipped_surrogate(
+                log_prob, batch.log_prob, batch.advantage, config.clip
+            ).mean()
+            value_loss = squared_error(value.standard(batch.critic_features), batch.target).mean()
             loss = (
                 policy_loss
-                + config.value_coefficient * value_loss.squeeze()
-                - config.entropy_coefficient * entropy
+                + config.value_coefficient * value_loss
+                - config.entropy_coefficient * policy.entropy()
             )
             optimiser.zero_grad()
             loss.backward()
             sum_gradients(optimiser, part)
-            clip_grad_norm_(policy.parameters(), config.max_grad_norm)
-            clip_grad_norm_(value.parameters(), config.max_grad_norm)
-            optimiser.step()
-            statistics = ratio_statistics(log_prob, old, config.clip)
-            losses = policy_loss.detach(), value_loss.detach().squeeze()
-            history.append(torch.stack((*losses, *statistics)))
+            optimiser.clip(config.max_grad_norm)
+            optimiser.step(learning_rate)
+            if epoch == config.epochs - 1:
+                statistics = ratio_statistics(log_prob, batch.log_prob, config.clip)
+                history.append(torch.stack((policy_loss, value_loss, *statistics)).detach())
+                parts.append(part)
 
     fresh = rollout.valid.flatten()
     policy.normaliser.absorb(obs[fresh])
     value.absorb(privileged[fresh], target[fresh])
-    table = average(torch.stack(history), parts)
-    last = table[-config.minibatches :].mean(0)
+    means = average(torch.stack(history), parts).mean(0).tolist()
     return Diagnostics(
-        policy_loss=float(table[:, 0].mean()),
-        value_loss=float(table[:, 1].mean()),
-        kl=float(last[2]),
-        clip_fraction=float(last[3]),
+        *means,
         entropy=float(policy.entropy().detach()),
         std=float(policy.log_std.detach().exp().mean()),
         explained_variance=explained,
     )
+
+
+class Samples(NamedTuple):
+    """B samples to learn from, without time."""
+
+    features: Tensor  # of the policy. Shape (1 or 2, B, D)
+    critic_features: Tensor  # Shape (B, P)
+    action: Tensor  # Shape (B, A)
+    log_prob: Tensor  # ln π_old(a|s). Shape (B,)
+    advantage: Tensor  # of mean 0 and spread 1. Shape (B,)
+    target: Tensor  # return, in units of the returns' spread. Shape (B,)
+
+    def gather(self, batches: list[Tensor]) -> list[Samples]:
+        """Minibatches of the samples whose numbers are given. They lie one behind the other:
+        gathering an epoch at once costs a fraction of gathering each by itself.
+        """
+        index, sizes = torch.cat(batches), [len(batch) for batch in batches]
+        features = self.features.index_select(1, index).split(sizes, dim=1)
+        others = (column.index_select(0, index).split(sizes) for column in self[1:])
+        return [Samples(*columns) for columns in zip(features, *others, strict=True)]

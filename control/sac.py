@@ -15,19 +15,20 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..models.errors import UsageError
-from .diagnostics import Clock, Iteration
+from .diagnostics import Clock, Iteration, explained_variance, saturation
 from .envs import Envs
 from .losses import soft_target, squared_error, temperature_loss
 from .networks import TwinMLP
 from .policy import SquashedGaussian, TwinQ, twin_values
 from .replay import Batch, Replay
+from .steps import Adam, follow, gather_parameters
 
 ITERATION = 256  # environment steps between two looks of the session,
 ITERATION_ROWS = 32  # but no fewer steps of all environments than these
@@ -82,14 +83,14 @@ class SACConfig:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How the updates of an iteration went, means over them; None before the first one."""
+    """How an iteration's last gradient step went; None before the first one."""
 
     critic_loss: float | None = None  # sum of the two, in units of the rewards' squares
     actor_loss: float | None = None
     q: float | None = None  # mean of both critics on replayed transitions
+    explained_variance: float | None = None  # of the critics' targets by their mean; 1 is perfect
     entropy: float | None = None  # of actions in units of the Box [nat]
     temperature: float | None = None  # α
-    saturation: float | None = None  # part of the actions at the Box's bounds
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ class Learner:
     critic: TwinQ
     target: TwinMLP  # Q̄, of the critic's features
     log_temperature: torch.nn.Parameter
-    actor_optimiser: torch.optim.Adam  # of the temperature, too, where that is learned
-    critic_optimiser: torch.optim.Adam
+    actor_optimiser: Adam  # of the temperature, too, where that is learned
+    critic_optimiser: Adam
+    target_vector: Tensor  # the target's parameters, as one
     generator: torch.Generator
     replay: Replay
 
@@ -138,12 +140,18 @@ class Learner:
         learned = list(policy.parameters())
         if config.temperature == "automatic":
             learned.append(log_temperature)
-        actor_optimiser, critic_optimiser = (
-            torch.optim.Adam(parameters, config.learning_rate, fused=True)
-            for parameters in (learned, list(critic.parameters()))
+        return cls(
+            config,
+            policy,
+            critic,
+            target,
+            log_temperature,
+            Adam(learned, learning_rate=config.learning_rate),
+            Adam(critic.parameters(), learning_rate=config.learning_rate),
+            gather_parameters(target.parameters()),
+            generator,
+            replay,
         )
-        optimisers = actor_optimiser, critic_optimiser
-        return cls(config, policy, critic, target, log_temperature, *optimisers, generator, replay)
 
     def iterate(self, envs: Envs, progress: float, clock: Clock) -> Iteration[Diagnostics]:
         """Act, remember and learn for a few steps, `progress` (0 to 1) through the budget."""
@@ -153,27 +161,32 @@ class Learner:
             first, last = config.initial_temperature, config.final_temperature
             self.log_temperature.data.fill_(math.log(first * (last / first) ** min(progress, 1.0)))
         rows = max(ITERATION_ROWS, ITERATION // envs.num_envs)
-        rewards, history = [], []
+        rewards, actions, losses = [], [], None
         for _ in range(rows):
             obs, privileged = envs.obs.copy(), envs.privileged.copy()
             action = self._act(obs)
             step = envs.step(self.policy.to_box(action).numpy())
             replay.add(obs, privileged, action, step)
             rewards.append(step.reward[step.valid])
+            actions.append(action)
             if replay.time * envs.num_envs > config.learning_starts:
                 started = clock()
                 for _ in range(config.updates):
-                    history += [update(self, replay.sample(config.batch, self.generator))]
+                    losses = update(self, replay.sample(config.batch, self.generator))
                 learn_time += clock() - started
         if config.normalise:  # frozen until here
             seen, seen_privileged = replay.recent(rows)
             self.policy.normaliser.absorb(seen)
             self.critic.normaliser.absorb(seen_privileged)
-        numbers = torch.stack(history).mean(0).tolist() if history else []
-        reward = float(np.concatenate(rewards).mean()) if any(map(len, rewards)) else 0.0
-        times = clock() - began - learn_time, learn_time
-        steps = rows * envs.num_envs
-        return Iteration(steps, reward, config.learning_rate, *times, Diagnostics(*numbers))
+        return Iteration(
+            steps=rows * envs.num_envs,
+            reward=float(np.concatenate(rewards).mean()) if any(map(len, rewards)) else 0.0,
+            saturation=saturation(torch.cat(actions), -SATURATED, SATURATED),
+            learning_rate=config.learning_rate,
+            collect_time=clock() - began - learn_time,
+            learn_time=learn_time,
+            diagnostics=Diagnostics() if losses is None else losses.summary(),
+        )
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds beside policy and random state, each with its `state_dict`."""
@@ -193,12 +206,30 @@ class Learner:
         return self.policy.sample(features, noise)[0]
 
 
-def update(learner: Learner, batch: Batch) -> Tensor:
-    """One gradient step of critics, policy, temperature and target critics.
+class Losses(NamedTuple):
+    """What a gradient step met, without gradient."""
 
-    Returns:
-        The numbers of `Diagnostics`, in its order. Shape (6,).
-    """
+    critic: Tensor  # Shape ()
+    actor: Tensor  # Shape ()
+    q: Tensor  # of both critics, on replayed transitions. Shape (2, B)
+    wanted: Tensor  # what they should have been. Shape (B,)
+    log_prob: Tensor  # of actions drawn anew. Shape (B,)
+    temperature: Tensor  # α. Shape ()
+
+    def summary(self) -> Diagnostics:
+        """As numbers."""
+        return Diagnostics(
+            critic_loss=float(self.critic),
+            actor_loss=float(self.actor),
+            q=float(self.q.mean()),
+            explained_variance=explained_variance(self.q.mean(0), self.wanted),
+            entropy=-float(self.log_prob.mean()),
+            temperature=float(self.temperature),
+        )
+
+
+def update(learner: Learner, batch: Batch) -> Losses:
+    """One gradient step of critics, policy, temperature and target critics."""
     config, policy, critic = learner.config, learner.policy, learner.critic
     noise = torch.randn(2, *batch.action.shape, generator=learner.generator)
     temperature = learner.log_temperature.detach().exp()
@@ -227,14 +258,9 @@ def update(learner: Learner, batch: Batch) -> Tensor:
         loss = loss + temperature_loss(learner.log_temperature, log_prob, target_entropy).mean()
     learner.actor_optimiser.zero_grad()
     # The critics take part in the loss, but not in this step: theirs are not even computed.
-    loss.backward(inputs=learner.actor_optimiser.param_groups[0]["params"])
+    loss.backward(inputs=learner.actor_optimiser.parameters)
     learner.actor_optimiser.step()
 
-    with torch.no_grad():
-        pairs = zip(learner.target.parameters(), critic.network.parameters(), strict=True)
-        for slow, fast in pairs:
-            slow.lerp_(fast, config.tau)
-        saturation = (action.abs() > SATURATED).float().mean()
-        entropy = -log_prob.mean()
-        numbers = critic_loss, actor_loss, q.mean(), entropy, temperature, saturation
-        return torch.stack([number.detach() for number in numbers])
+    follow(learner.target_vector, learner.critic_optimiser.vector, config.tau)
+    losses = critic_loss, actor_loss, q, wanted, log_prob, temperature
+    return Losses(*(loss.detach() for loss in losses))

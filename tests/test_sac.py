@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surefoot.control import train
 from surefoot.control.checkpoint import load, load_policy
+from surefoot.control.distributions import squashed_sample
 from surefoot.control.envs import Envs
 from surefoot.control.losses import soft_target
-from surefoot.control.policy import LOG_STD, SquashedGaussian, TwinQ, squashed_log_prob
+from surefoot.control.policy import LOG_STD, SquashedGaussian, TwinQ
 from surefoot.control.replay import FOLDER, Batch
 from surefoot.control.sac import Learner, SACConfig, update
 from surefoot.models.errors import UsageError
@@ -74,8 +75,8 @@ def test_log_prob_agrees_with_torch_distributions():
 
 @given(st.floats(-50, 50), st.floats(-3, 3))
 def test_log_prob_is_finite_and_exact_where_tanh_rounds_to_one(u: float, noise: float):
-    log_std = torch.zeros(1, 1)
-    found = squashed_log_prob(torch.tensor([[u]]), torch.tensor([[noise]]), log_std).item()
+    mean, log_std = torch.tensor([[u]]) - torch.tensor([[noise]]), torch.zeros(1, 1)
+    found = squashed_sample(mean, log_std, torch.tensor([[noise]]))[1].item()
     # 1 − tanh² u = 4 e^(−2|u|) / (1 + e^(−2|u|))²
     correction = math.log(4) - 2 * abs(u) - 2 * math.log1p(math.exp(-2 * abs(u)))
     expected = -0.5 * noise**2 - 0.5 * math.log(2 * math.pi) - correction
@@ -208,7 +209,7 @@ def test_the_temperature_moves_towards_its_target_entropy(target_entropy: float,
     envs = Envs(SyncVectorEnv([Counter]), seed=0)
     config = dataclasses.replace(SMALL, num_envs=1, target_entropy=target_entropy)
     learner = Learner.of(envs, config, seed=0)
-    temperatures = [float(update(learner, batch_of(envs))[4]) for _ in range(20)]
+    temperatures = [float(update(learner, batch_of(envs)).temperature) for _ in range(20)]
     assert temperatures[0] == 1.0
     assert all(sign * (b - a) > 0 for a, b in itertools.pairwise(temperatures))
 
