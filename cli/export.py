@@ -126,6 +126,8 @@ def _export_foreign(
 
 
 def _require_options(arguments: Arguments, kind: foreign.Kind) -> None:
+    if not arguments.source.exists():
+        raise UsageError(f"{arguments.source}: found nothing, allowed is the checkpoint of a run")
     if arguments.task != "walk":
         raise UsageError(f"--task: found {arguments.task}, allowed is walk")
     for name in ("robot", "vecnormalize", "activation"):

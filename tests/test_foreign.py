@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import surefoot
 import torch
 from gymnasium.spaces import Box
 from surefoot.__main__ import main
@@ -501,6 +502,8 @@ def test_options_that_would_be_ignored_are_refused(models, rsl_rl, tmp_path, cap
     assert "--activation: found a checkpoint of Stable-Baselines3, allowed is one of rsl_rl" in line
     line = refuse(capsys, tmp_path, "--robot", "quadruped")
     assert "--robot: found a checkpoint of Surefoot, allowed is one of Stable-Baselines3 or" in line
+    line = refuse(capsys, tmp_path / "model.zip", "--vecnormalize", "x.pkl")
+    assert "model.zip: found nothing, allowed is the checkpoint of a run" in line
     assert "--task: found run, allowed is walk" in refuse(capsys, checkpoint, "--task", "run")
 
 
@@ -523,3 +526,41 @@ def test_a_module_that_is_not_the_network_is_refused(models: Path, task: WalkEnv
     normaliser.mean[0] = float("nan")
     with pytest.raises(PolicyError, match="differ by nan at tick 0, allowed is 1e-05"):
         require_same(foreign, task)
+
+
+# --- the recipes --------------------------------------------------------------------------------
+
+RECIPES = re.findall(
+    r"```python\n(.*?)```",
+    (Path(surefoot.__file__).parent / "docs" / "peers.md").read_text(encoding="utf-8"),
+    re.DOTALL,
+)
+SMALLER = {
+    "WalkEnv(512)": "WalkEnv(2, nthread=1)",
+    '"batch_size": 3072': '"batch_size": 24',
+    "learn(2_000_000)": "learn(48)",
+    "learn(160)": "learn(1)",
+    '"runs/rsl_rl", device': "None, device",  # its log needs no test here
+    '"runs/rsl_rl/model.pt"': '"model.pt"',
+}
+
+
+@pytest.mark.parametrize(("index", "left"), [(0, "runs/sb3/model.zip"), (1, "model.pt")])
+def test_what_a_recipe_leaves_can_be_exported(index, left, tmp_path, monkeypatch, task):
+    """The code of docs/peers.md as it stands there, with smaller numbers."""
+    monkeypatch.chdir(tmp_path)
+    code, path = RECIPES[index], Path(left)
+    for number, smaller in SMALLER.items():
+        code = code.replace(number, smaller)
+    exec(code, {})
+    foreign = (
+        load_rsl_rl(path, task, None)
+        if kind_of(path) == "rsl_rl"
+        else reader.load_stable_baselines(path, task, reader.find_statistics(path, None))
+    )
+    require_same(foreign, task)
+
+
+def test_the_recipes_are_there():
+    text = "".join(RECIPES)
+    assert len(RECIPES) == 2 and all(number in text for number in SMALLER)
