@@ -1,18 +1,23 @@
-"""`surefoot export`: a training run as one ONNX file."""
+"""`surefoot export`: a training run, of Surefoot or of another library, as one ONNX file."""
 
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.console import Console
 
 from ..control import checkpoint
 from ..control.train import CHECKPOINT
+from ..deploy import foreign
 from ..deploy.contract import Contract
 from ..deploy.export import export_policy
+from ..deploy.foreign_rsl_rl import load_rsl_rl
+from ..deploy.foreign_stable_baselines import find_statistics, load_stable_baselines
 from ..deploy.log_format import POLICY_FILE
 from ..models.errors import UsageError
 from ..sim.walk import WalkEnv
@@ -21,28 +26,55 @@ from .terminal import open_console, require_file
 CHECKED_TOGETHER = 16  # robots in the rollout that compares torch with ONNX Runtime
 
 
+# The options that each kind of checkpoint leaves open.
+OPTIONS: Mapping[foreign.Kind, tuple[str, ...]] = {
+    "Surefoot": (),
+    "Stable-Baselines3": ("robot", "vecnormalize"),
+    "rsl_rl": ("robot", "activation"),
+}
+
+
 @dataclass(frozen=True)
 class Arguments:
-    """Write a run's policy with its whole contract into one ONNX file, checked against torch."""
+    """Write a policy with its whole contract into one ONNX file, checked against its network.
 
-    run: tyro.conf.Positional[Path]
-    """The run's folder, as `surefoot train` leaves it, or the checkpoint in it."""
+    Takes a run of Surefoot's, or what PPO or SAC of Stable-Baselines3 or PPO of rsl_rl has learned
+    on Surefoot's task. The last three options are for these. Loading a model of Stable-Baselines3
+    runs code that its files hold: export only what you trust.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """The run's folder, as `surefoot train` leaves it, or the checkpoint in it; a model.zip of
+    Stable-Baselines3; a model_*.pt of rsl_rl."""
     out: Path | None = None
-    """The file to write; policy.onnx in the run's folder if not given."""
+    """The file to write; policy.onnx in the source's folder if not given."""
     seed: int = 0
-    """Of the rollout in which torch and ONNX Runtime are compared."""
+    """Of the rollouts in which networks and ONNX Runtime are compared."""
     json: bool = False
     """End with one JSON object on the last line."""
+    task: str = "walk"
+    """What it was trained on."""
+    robot: str | None = None
+    """Name of a robot that Surefoot ships, or the path of a robot.toml; quadruped if not given."""
+    vecnormalize: Path | None = None
+    """What VecNormalize saved; vecnormalize.pkl beside the model.zip is found without this."""
+    activation: str | None = None
+    """Of rsl_rl's actor, such as elu, where the file does not hold it."""
 
 
 def run(arguments: Arguments) -> int:
-    """Export the policy in the run's checkpoint."""
-    folder = arguments.run.parent if arguments.run.is_file() else arguments.run
-    out = arguments.out or folder / POLICY_FILE
+    """Export the policy in a checkpoint, whosever it is."""
+    source, console = arguments.source, open_console()
+    kind = foreign.kind_of(source)
+    _require_options(arguments, kind)
+    out = arguments.out or (source.parent if source.is_file() else source) / POLICY_FILE
     if arguments.out:
         require_file(arguments.out, "--out")
-    contract = export_run(arguments.run, out, arguments.seed)
-    open_console().print(
+    if kind == "Surefoot":
+        contract = export_run(source, out, arguments.seed)
+    else:
+        contract = _export_foreign(arguments, kind, out, console)
+    console.print(
         f"{out}: for {contract.robot}, {len(contract.golden)} golden pairs, "
         f"torch and ONNX Runtime agree within {contract.tolerance:g}",
         soft_wrap=True,
@@ -73,3 +105,32 @@ def _training(state: dict[str, Any]) -> dict[str, Any]:
         "seconds": state["progress"]["elapsed"],
         **state["about"],
     }
+
+
+def _export_foreign(
+    arguments: Arguments, kind: foreign.Kind, out: Path, console: Console
+) -> Contract:
+    """Export another library's policy. Raises UsageError and PolicyError."""
+    source, robot = arguments.source, arguments.robot or "quadruped"
+    env = WalkEnv(CHECKED_TOGETHER, robot)
+    if kind == "Stable-Baselines3":
+        statistics = find_statistics(source, arguments.vecnormalize)
+        files = f"{source} and {statistics}" if statistics else f"{source}, without VecNormalize"
+        console.print(f"Loading {files}: this runs code that is in them.", soft_wrap=True)
+        policy = load_stable_baselines(source, env, statistics)
+    else:
+        policy = load_rsl_rl(source, env, arguments.activation)
+    foreign.require_same(policy, env, arguments.seed)
+    training = {**policy.training, "task": arguments.task, "robot": robot}
+    return export_policy(policy.actor, env, out, training, {}, arguments.seed)
+
+
+def _require_options(arguments: Arguments, kind: foreign.Kind) -> None:
+    if not arguments.source.exists():
+        raise UsageError(f"{arguments.source}: found nothing, allowed is the checkpoint of a run")
+    if arguments.task != "walk":
+        raise UsageError(f"--task: found {arguments.task}, allowed is walk")
+    for name in ("robot", "vecnormalize", "activation"):
+        if getattr(arguments, name) is not None and name not in OPTIONS[kind]:
+            takers = " or ".join(other for other, names in OPTIONS.items() if name in names)
+            raise UsageError(f"--{name}: found a checkpoint of {kind}, allowed is one of {takers}")
