@@ -46,3 +46,8 @@ clean: ## the environment and what was built
 	@echo "Installing what training and tests need into .venv ..."
 	@$(INSTALL) --editable .[dev]
 	@touch $@
+
+.venv/peers: .venv/sim
+	@echo "Installing the libraries to compare with into .venv (some 500 MB) ..."
+	@$(INSTALL) --editable .[peers]
+	@touch $@
