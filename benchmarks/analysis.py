@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich import box
+from rich.console import Console
 from rich.table import Table as RichTable
 
 DRAWS = 10_000  # of a bootstrap
@@ -23,30 +24,29 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
 
-    def for_terminal(self) -> RichTable:
-        """As rich prints it."""
-        table = RichTable(
-            title=self.title,
-            box=box.SIMPLE_HEAD,
-            title_justify="left",
-            caption="\n".join(self.notes) or None,
-            caption_justify="left",
-        )
+    def print(self, console: Console) -> None:
+        """On a terminal."""
+        table = RichTable(title=self.title, box=box.SIMPLE_HEAD, title_justify="left")
         for index, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if index and self._is_number(index) else "left")
+            justify = "right" if self._is_number(index) else "left"
+            table.add_column(column, justify=justify, no_wrap=index == 0)
         for row in self.rows:
             table.add_row(*row)
-        return table
+        console.print(table)
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False)
+        console.print()
 
     def as_markdown(self) -> str:
         """As a section of a Markdown file."""
-        rules = ["---:" if i and self._is_number(i) else "---" for i in range(len(self.columns))]
+        rules = ["---:" if self._is_number(i) else "---" for i in range(len(self.columns))]
         lines = ["| " + " | ".join(cells) + " |" for cells in (self.columns, rules, *self.rows)]
         notes = [line for note in self.notes for line in ("", note)]
         return "\n".join([f"### {self.title}", "", *lines, *notes, ""])
 
     def _is_number(self, index: int) -> bool:
-        return all(row[index][:1] in "0123456789−-≥≤" for row in self.rows)
+        """Whether a column goes to the right; the first one has names."""
+        return index > 0 and all(row[index][:1] in "0123456789−≥" for row in self.rows)
 
 
 def near(number: float, digits: int = 3) -> str:
@@ -56,6 +56,11 @@ def near(number: float, digits: int = 3) -> str:
     places = digits - 1 - math.floor(math.log10(abs(number)))
     text = f"{round(number, places):,.{max(places, 0)}f}".replace(",", " ")
     return text.replace("-", "−")
+
+
+def whole(number: float) -> str:
+    """To the nearest whole number, thousands apart: 12345.6 → 12 346."""
+    return f"{round(number):,}".replace(",", " ").replace("-", "−")
 
 
 def median_range(numbers: Sequence[float]) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""Wall time to the return that Stable-Baselines3 reaches, each library with its own hyperparameters.
+"""Wall time to Stable-Baselines3's return, each library with its own hyperparameters.
 
 A run's return is the mean of its last ten evaluations, of ten deterministic episodes each, at equal
 numbers of steps. The target is the mean over Stable-Baselines3's seeds of its return after 300 000
@@ -15,9 +15,19 @@ from typing import Any
 
 import numpy as np
 import tyro
-from analysis import Table, interval_of_mean, interval_of_ratio, near
-from records import RESULTS, WINDOW, Algorithm, Library, Point, Record, Run
-from records import curve, load, time_to_return
+from analysis import Table, interval_of_mean, interval_of_ratio, near, whole
+from records import (
+    RESULTS,
+    WINDOW,
+    Algorithm,
+    Library,
+    Point,
+    Record,
+    Run,
+    curve,
+    load,
+    time_to_return,
+)
 from rich.console import Console
 from session import Session
 from speed import NAMES
@@ -202,18 +212,20 @@ def _comparison(records: list[Record]) -> Table:
     columns = ("library", "seconds, by seed", "mean", "95 %", "steps, mean", "return at the end")
     if target is None:
         return Table(name, columns, (), ("Stable-Baselines3 has no run yet.",))
-    times = {library: Times.of(of_library(records, library), target) for library in NAMES}
+    times: dict[Library, Times] = {
+        library: Times.of(of_library(records, library), target) for library in NAMES
+    }
     rows = []
     for library, found in times.items():
         runs = of_library(records, library)
         if runs:
-            finals = ", ".join(f"{final_return(curve(run)):.0f}" for run in runs)
+            finals = ", ".join(whole(final_return(curve(run))) for run in runs)
             busy = any(run["busy"] for run in runs)
             rows.append((NAMES[library] + (" (busy)" if busy else ""), *_cells(found), finals))
     busy = [record for record in records if record["busy"]]
     notes = [
-        f"Target {target:.0f}: Stable-Baselines3's return after {steps:,} steps, mean of "
-        f"{len(references)} seeds."
+        f"Target {whole(target)}: Stable-Baselines3's return after {whole(steps)} steps, mean of "
+        f"{len(references)} run{'s' if len(references) > 1 else ''}."
     ]
     if busy:
         notes.append("Busy: others used more than a tenth of the machine; not a fair time.")
@@ -226,8 +238,9 @@ def _cells(times: Times) -> tuple[str, str, str, str]:
     each = ", ".join(("" if reached else "> ") + near(t) for t, reached in pairs)
     mark = "" if times.all_reached else "≥ "
     low, high = interval_of_mean(times.seconds)
+    span = f"{near(low)} to {near(high)}" if len(times.seconds) > 1 else "one run"
     mean, steps = float(np.mean(times.seconds)), float(np.mean(times.steps))
-    return each, mark + near(mean), f"{near(low)} to {near(high)}", mark + near(steps)
+    return each, mark + near(mean), span, mark + near(steps)
 
 
 def _verdict(ours: Times, theirs: Times) -> list[str]:
@@ -256,11 +269,11 @@ def _million(records: list[Record]) -> Table:
         rows.append(
             (
                 run["task"],
-                f"{record['steps']:,}",
+                whole(record["steps"]),
                 f"{record['seconds'] / 60:.0f} min",
-                f"{final_return(points):.0f}",
-                f"{best:.0f}",
-                f"{PUBLISHED[run['task']]}",
+                whole(final_return(points)),
+                whole(best),
+                whole(PUBLISHED[run["task"]]) if run["task"] in PUBLISHED else "",
             )
         )
     return Table(
@@ -269,7 +282,7 @@ def _million(records: list[Record]) -> Table:
         tuple(rows),
         (
             "Tianshou's figure is the maximum of the average return of ten seeds, on v3 of the "
-            "tasks; v5 changed Walker2d's feet. Ours is one seed: no more than a plausibility check.",
+            "tasks; v5 changed Walker2d's feet. Ours is one seed: a check of plausibility.",
         ),
     )
 
@@ -280,7 +293,7 @@ def main(arguments: Arguments) -> int:
     with Session(arguments.results, plan(arguments), console) as session:
         measure(arguments, session)
     for table in tables(load(arguments.results)):
-        console.print(table.for_terminal())
+        table.print(console)
     return len(session.failed)
 
 

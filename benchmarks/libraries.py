@@ -200,7 +200,7 @@ def main(words: list[str]) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.cores])
     if run.library != "surefoot":
         # Before Surefoot, which asks OpenMP's threads to sleep: a peer runs as its users know it.
-        import torch  # noqa: F401
+        import torch
     watch = Watch(run, evaluator(run.task), target)
     train = train_surefoot if run.library == "surefoot" else train_peer
     config = train(run, watch)

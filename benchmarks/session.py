@@ -13,8 +13,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from records import BUSY, HERE, Record, Run, append, as_json, busy_seconds, find, load
-from records import machine, versions
+from records import (
+    BUSY,
+    HERE,
+    Record,
+    Run,
+    append,
+    as_json,
+    busy_seconds,
+    find,
+    load,
+    machine,
+    versions,
+)
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -75,8 +86,12 @@ class Session:
         time.sleep(SETTLE)
         load_before = os.getloadavg()[0]
         busy, used, began = busy_seconds(), _children_seconds(), time.perf_counter()
-        script = "profiling.py" if run.purpose == "profile" else "libraries.py"
-        words = [sys.executable, str(HERE / script), json.dumps({"run": as_json(run), "target": target})]
+        script = "parts.py" if run.purpose == "profile" else "libraries.py"
+        words = [
+            sys.executable,
+            str(HERE / script),
+            json.dumps({"run": as_json(run), "target": target}),
+        ]
         with tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
             try:

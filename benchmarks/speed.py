@@ -13,14 +13,15 @@ from pathlib import Path
 import tyro
 from analysis import Table, median_range, near
 from libraries import VECTORISERS
-from records import RESULTS, Algorithm, Library, Record, Run, load
+from records import PACKAGES, RESULTS, Algorithm, Library, Record, Run, load
 from rich.console import Console
 from session import Session
 
 TASK = "HalfCheetah-v5"
 GOALS = {"ppo": 1.5, "sac": 1.2}  # times SBX's speed
+ALGORITHMS: tuple[Algorithm, ...] = ("ppo", "sac")
 LIBRARIES: tuple[Library, ...] = ("sb3", "sbx", "surefoot")
-NAMES = {"sb3": "Stable-Baselines3", "sbx": "SBX", "surefoot": "Surefoot"}
+NAMES: dict[Library, str] = {"sb3": "Stable-Baselines3", "sbx": "SBX", "surefoot": "Surefoot"}
 
 PPO_ROLLOUT = 8 * 2048
 PPO_PEER = {
@@ -93,7 +94,12 @@ DIFFERENCES = Table(
     "What still differs at these hyperparameters",
     ("", "Surefoot", "Stable-Baselines3", "SBX"),
     (
-        ("float32 matrix products", '"medium": rounded to bfloat16 where the CPU can', "full", "full"),
+        (
+            "float32 matrix products",
+            '"medium": rounded to bfloat16 where the CPU can',
+            "full",
+            "full",
+        ),
         ("OpenMP's idle threads", "sleep", "library's default", "library's default"),
         ("PPO: activation", "ELU", "tanh", "tanh"),
         ("PPO: observations, returns", "normalised", "as they are", "as they are"),
@@ -130,13 +136,17 @@ class Arguments:
 
 def plan(arguments: Arguments) -> list[Run]:
     """The runs, in their order."""
-    runs = []
-    for algorithm in ("ppo", "sac"):
-        for turn in range(arguments.rounds):
-            for library in LIBRARIES:
-                for vectoriser in VECTORISERS if library == "surefoot" else ("gymnasium",):
-                    runs.append(_run(algorithm, library, vectoriser, turn, arguments))
-    return runs
+    rows: list[tuple[Library, str]] = [
+        (library, vectoriser)
+        for library in LIBRARIES
+        for vectoriser in (VECTORISERS if library == "surefoot" else ("gymnasium",))
+    ]
+    return [
+        _run(algorithm, library, vectoriser, turn, arguments)
+        for algorithm in ALGORITHMS
+        for turn in range(arguments.rounds)
+        for library, vectoriser in rows
+    ]
 
 
 def _run(
@@ -164,7 +174,7 @@ def tables(records: list[Record]) -> list[Table]:
     speeds = [record for record in records if record["run"]["purpose"] == "speed"]
     made = []
     for algorithm in ("ppo", "sac"):
-        by_row: dict[tuple[str, str], list[Record]] = {}
+        by_row: dict[tuple[Library, str], list[Record]] = {}
         for record in speeds:
             run = record["run"]
             if run["algorithm"] == algorithm:
@@ -174,18 +184,20 @@ def tables(records: list[Record]) -> list[Table]:
     return [*made, DIFFERENCES] if made else []
 
 
-def _table(algorithm: str, by_row: dict[tuple[str, str], list[Record]]) -> Table:
-    def steps(key: tuple[str, str]) -> list[float]:
+def _table(algorithm: str, by_row: dict[tuple[Library, str], list[Record]]) -> Table:
+    def steps(key: tuple[Library, str]) -> list[float]:
         return [record["steps_per_second"] for record in by_row.get(key, [])]
 
-    peers = {name: median_range(steps((name, "gymnasium")))[0] for name in ("sb3", "sbx")}
+    peers: dict[Library, float] = {
+        name: median_range(steps((name, "gymnasium")))[0] for name in ("sb3", "sbx")
+    }
     rows = []
     for (library, vectoriser), records in by_row.items():
         middle, low, high = median_range(steps((library, vectoriser)))
         updates, _, _ = median_range([record["updates_per_second"] for record in records])
         ratios = [f"{middle / peers[name]:.2f}" for name in ("sb3", "sbx")]
         suffix = "" if vectoriser == "gymnasium" else f", {vectoriser}"
-        name = f"{NAMES[library]} {records[-1]['versions'].get(PACKAGE[library], '')}{suffix}"
+        name = f"{NAMES[library]} {records[-1]['versions'].get(PACKAGES[library], '')}{suffix}"
         threads = str(records[-1]["torch_threads"]) if library != "sbx" else "XLA's own"
         span = f"{near(low)} to {near(high)}"
         rows.append((name, threads, near(middle), span, near(updates), *ratios, _flag(records)))
@@ -194,15 +206,14 @@ def _table(algorithm: str, by_row: dict[tuple[str, str], list[Record]]) -> Table
     ratio = ours / peers["sbx"]
     verdict = "reached" if ratio >= goal else "not reached"
     notes = [f"Goal: {goal:g} × SBX; measured {ratio:.2f} ×: {verdict}."]
+    if any(record["busy"] for records in by_row.values() for record in records):
+        notes.append("Busy rounds: others used the machine meanwhile; no fair figures.")
     return Table(
         f"{algorithm.upper()} on {TASK} at the same hyperparameters",
         ("library", "threads", "steps/s", "from, to", "updates/s", "× SB3", "× SBX", "rounds"),
         tuple(rows),
         tuple(notes),
     )
-
-
-PACKAGE = {"surefoot": "surefoot", "sb3": "stable-baselines3", "sbx": "sbx-rl"}
 
 
 def _flag(records: list[Record]) -> str:
@@ -223,7 +234,7 @@ def main(arguments: Arguments) -> int:
     with Session(arguments.results, plan(arguments), console) as session:
         measure(arguments, session)
     for table in tables(load(arguments.results)):
-        console.print(table.for_terminal())
+        table.print(console)
     return len(session.failed)
 
 
