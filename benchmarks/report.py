@@ -147,6 +147,7 @@ def main(arguments: Arguments) -> int:
         table.print(console)
     if arguments.write:
         out = arguments.out
+        out.parent.mkdir(parents=True, exist_ok=True)
         text = out.read_text() if out.exists() else FRAME
         sections = [table.as_markdown() for table in made]
         if plot(records, out.parent / CURVES):
