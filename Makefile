@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo pictures test test-slow lint train-walk clean
+.PHONY: help demo pictures test test-slow lint train-walk bench-learning bench-learning-long clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 28
 
 demo: .venv/sim ## walk an emulated robot, from policy to replay: table, plot, video in demo/
 	$(BIN)/surefoot demo $(ARGS)
@@ -31,10 +31,17 @@ train-walk: .venv/dev ## the shipped models/quadruped/walk.onnx, from nothing
 	$(BIN)/surefoot train walk --steps 4000000 --seed 0 --run runs/walk
 	cp runs/walk/policy.onnx models/quadruped/walk.onnx
 
+bench-learning: .venv/peers ## PPO and SAC beside their peers, in 20 minutes of an idle machine
+	$(BIN)/python benchmarks/everything.py --short $(ARGS)
+
+bench-learning-long: .venv/peers ## the same in hours, for benchmarks/RESULTS.md; resumes
+	$(BIN)/python benchmarks/everything.py $(ARGS)
+
 clean: ## the environment and what was built
 	rm -rf .venv build dist demo *.egg-info
 
-# The environments, as stamps: `sim` for the demo, `dev` for everything (torch too).
+# The environments, as stamps: `sim` for the demo, `dev` for torch and the tools, `peers` for the
+# libraries that the benchmarks compare with.
 .venv/sim: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "surefoot needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -45,4 +52,9 @@ clean: ## the environment and what was built
 .venv/dev: .venv/sim
 	@echo "Installing what training and tests need into .venv ..."
 	@$(INSTALL) --editable .[dev]
+	@touch $@
+
+.venv/peers: .venv/sim
+	@echo "Installing the libraries to compare with into .venv (some 500 MB) ..."
+	@$(INSTALL) --editable .[peers]
 	@touch $@

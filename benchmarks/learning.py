@@ -1,0 +1,301 @@
+"""Wall time to Stable-Baselines3's return, each library with its own hyperparameters.
+
+A run's return is the mean of its last ten evaluations, of ten deterministic episodes each, at equal
+numbers of steps. The target is the mean over Stable-Baselines3's seeds of its return after 300 000
+steps (SAC) or 1 000 000 (PPO). Surefoot and SBX learn until they reach it, for twice as many steps
+at most. The clock stands still during evaluations; imports are left out, compilation is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from analysis import Table, interval_of_mean, interval_of_ratio, near, whole
+from records import (
+    RESULTS,
+    WINDOW,
+    Algorithm,
+    Library,
+    Point,
+    Record,
+    Run,
+    curve,
+    load,
+    time_to_return,
+)
+from rich.console import Console
+from session import Session
+from speed import NAMES
+from surefoot.control.ppo import PPOConfig
+from surefoot.control.sac import SACConfig
+
+# Ours, by algorithm and task.
+OURS: dict[tuple[Algorithm, str], PPOConfig | SACConfig] = {
+    ("ppo", "HalfCheetah-v5"): PPOConfig(num_envs=64, horizon=32, mirror=False),
+    ("ppo", "Hopper-v5"): PPOConfig(num_envs=64, horizon=32, mirror=False),
+    ("ppo", "Walker2d-v5"): PPOConfig(num_envs=64, horizon=32, mirror=False),
+    ("sac", "HalfCheetah-v5"): SACConfig(),
+    ("sac", "Hopper-v5"): SACConfig(),
+    ("sac", "Walker2d-v5"): SACConfig(),
+}
+VECTORISER = "gymnasium"  # ours: a key of libraries.VECTORISERS
+# The peers' defaults on these tasks; PPO in eight environments, which are faster than one.
+PEERS: dict[Algorithm, dict[str, Any]] = {"ppo": {"n_envs": 8}, "sac": {}}
+
+TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
+CAP = 2  # times Stable-Baselines3's steps
+GOAL = 1 / 3  # of SBX's time
+EVALUATIONS = 50  # in Stable-Baselines3's steps
+MILLION_EVERY = 10_000  # steps from one evaluation to the next
+# What the tables say (maximum of the average return, older versions of the tasks).
+PUBLISHED = {  # Tianshou's MuJoCo benchmark: ten seeds, SAC after 1 M steps
+    "HalfCheetah-v5": 12139,
+    "Hopper-v5": 3542,
+    "Walker2d-v5": 5007,
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Wall time to the return that Stable-Baselines3 reaches; then a million steps of our SAC."""
+
+    results: Path = RESULTS / "long.json"
+    """File of the records; what is in it is not measured again."""
+    tasks: tuple[str, ...] = TASKS
+    """Gymnasium's ids."""
+    seeds: int = 3
+    """Runs of each library on each task."""
+    ppo_steps: int = 1_000_000
+    """Environment steps of Stable-Baselines3's PPO."""
+    sac_steps: int = 300_000
+    """Environment steps of its SAC."""
+    evaluations: int = EVALUATIONS
+    """Evaluations in these steps."""
+    million: int = 1_000_000
+    """Environment steps of one more SAC run of ours on each task; 0 leaves these out."""
+    cores: int = 2
+    """Of the machine, for each library."""
+
+
+def comparison_run(
+    algorithm: Algorithm, task: str, library: Library, seed: int, arguments: Arguments
+) -> Run:
+    """One library's run with one seed."""
+    steps = arguments.ppo_steps if algorithm == "ppo" else arguments.sac_steps
+    ours = library == "surefoot"
+    return Run(
+        purpose="learning",
+        library=library,
+        algorithm=algorithm,
+        task=task,
+        steps=steps if library == "sb3" else CAP * steps,
+        seed=seed,
+        config=asdict(OURS[algorithm, task]) if ours else PEERS[algorithm],
+        vectoriser=VECTORISER if ours else "gymnasium",
+        evaluate_every=steps // arguments.evaluations,
+        cores=arguments.cores,
+    )
+
+
+def million_run(task: str, arguments: Arguments) -> Run:
+    """The long run of our SAC."""
+    return Run(
+        purpose="million",
+        library="surefoot",
+        algorithm="sac",
+        task=task,
+        steps=arguments.million,
+        seed=0,
+        config=asdict(OURS["sac", task]),
+        vectoriser=VECTORISER,
+        evaluate_every=min(MILLION_EVERY, arguments.million // WINDOW),
+        cores=arguments.cores,
+    )
+
+
+def plan(arguments: Arguments) -> list[Run]:
+    """All runs there may be."""
+    runs = [
+        comparison_run(algorithm, task, library, seed, arguments)
+        for algorithm in ("ppo", "sac")
+        for task in arguments.tasks
+        for seed in range(arguments.seeds)
+        for library in ("sb3", "surefoot", "sbx")
+    ]
+    return runs + [million_run(task, arguments) for task in arguments.tasks if arguments.million]
+
+
+def measure(arguments: Arguments, session: Session) -> None:
+    """Make the runs that are missing: the target first, then the two in turn."""
+    seeds = range(arguments.seeds)
+    for algorithm in ("ppo", "sac"):
+        for task in arguments.tasks:
+            of_sb3 = [comparison_run(algorithm, task, "sb3", seed, arguments) for seed in seeds]
+            target = target_of([record for run in of_sb3 if (record := session.perform(run))])
+            for seed in seeds:
+                for library in ("surefoot", "sbx"):
+                    run = comparison_run(algorithm, task, library, seed, arguments)
+                    session.perform(run, target)
+    if arguments.million:
+        for task in arguments.tasks:
+            session.perform(million_run(task, arguments))
+
+
+def target_of(records: Sequence[Record]) -> float | None:
+    """Mean over runs of the mean of their last ten evaluations."""
+    finals = [final_return(curve(record)) for record in records]
+    return float(np.mean(finals)) if finals else None
+
+
+def final_return(points: Sequence[Point]) -> float:
+    """Mean of the last ten evaluations."""
+    return float(np.mean([point.score for point in points[-WINDOW:]]))
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the runs of one library reached the target [s]; where one did not, when it ended."""
+
+    seconds: tuple[float, ...]
+    steps: tuple[int, ...]
+    reached: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], target: float) -> Times:
+        points = [time_to_return(curve(record), target) for record in records]
+        ends = [
+            (record["seconds"], record["steps"]) if point is None else (point.seconds, point.steps)
+            for point, record in zip(points, records, strict=True)
+        ]
+        seconds, steps = zip(*ends, strict=True) if ends else ((), ())
+        return cls(tuple(seconds), tuple(steps), tuple(point is not None for point in points))
+
+    @property
+    def all_reached(self) -> bool:
+        return all(self.reached)
+
+
+def tables(records: list[Record]) -> list[Table]:
+    """Times to the target, by algorithm and task; the long runs beside what is published."""
+    made = []
+    compared = [record for record in records if record["run"]["purpose"] == "learning"]
+    for algorithm, task in dict.fromkeys(_about(record) for record in compared):
+        made.append(_comparison([r for r in compared if _about(r) == (algorithm, task)]))
+    million = [record for record in records if record["run"]["purpose"] == "million"]
+    return made + ([_million(million)] if million else [])
+
+
+def _about(record: Record) -> tuple[str, str]:
+    return record["run"]["algorithm"], record["run"]["task"]
+
+
+def of_library(records: Sequence[Record], library: Library) -> list[Record]:
+    """The newest record of each seed of a library's, by seed."""
+    by_seed = {r["run"]["seed"]: r for r in records if r["run"]["library"] == library}
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def _comparison(records: list[Record]) -> Table:
+    algorithm, task = _about(records[0])
+    references = of_library(records, "sb3")
+    target = target_of(references)
+    steps = references[0]["run"]["steps"] if references else 0
+    name = f"{algorithm.upper()} on {task}: wall time to Stable-Baselines3's return"
+    columns = ("library", "seconds, by seed", "mean", "95 %", "steps, mean", "return at the end")
+    if target is None:
+        return Table(name, columns, (), ("Stable-Baselines3 has no run yet.",))
+    times: dict[Library, Times] = {
+        library: Times.of(of_library(records, library), target) for library in NAMES
+    }
+    rows = []
+    for library, found in times.items():
+        runs = of_library(records, library)
+        if runs:
+            finals = ", ".join(whole(final_return(curve(run))) for run in runs)
+            busy = any(run["busy"] for run in runs)
+            rows.append((NAMES[library] + (" (busy)" if busy else ""), *_cells(found), finals))
+    busy = [record for record in records if record["busy"]]
+    notes = [
+        f"Target {whole(target)}: Stable-Baselines3's return after {whole(steps)} steps, mean of "
+        f"{len(references)} run{'s' if len(references) > 1 else ''}."
+    ]
+    if busy:
+        notes.append("Busy: others used more than a tenth of the machine; not a fair time.")
+    return Table(name, columns, tuple(rows), (*notes, *_verdict(times["surefoot"], times["sbx"])))
+
+
+def _cells(times: Times) -> tuple[str, str, str, str]:
+    """Each seed's time, their mean and its interval; ≥ where a run ended short of the target."""
+    pairs = zip(times.seconds, times.reached, strict=True)
+    each = ", ".join(("" if reached else "> ") + near(t) for t, reached in pairs)
+    mark = "" if times.all_reached else "≥ "
+    low, high = interval_of_mean(times.seconds)
+    span = f"{near(low)} to {near(high)}" if len(times.seconds) > 1 else "one run"
+    mean, steps = float(np.mean(times.seconds)), float(np.mean(times.steps))
+    return each, mark + near(mean), span, mark + near(steps)
+
+
+def _verdict(ours: Times, theirs: Times) -> list[str]:
+    """The ratio of the mean times with its interval, and whether it is what was aimed at."""
+    if not ours.seconds or not theirs.seconds:
+        return []
+    ratio = float(np.mean(ours.seconds) / np.mean(theirs.seconds))
+    low, high = interval_of_ratio(ours.seconds, theirs.seconds)
+    goal = f"Goal: ≤ {GOAL:.2f} × SBX's time; measured"
+    span = f"(95 % of the bootstrap: {low:.2f} to {high:.2f})"
+    if ours.all_reached and theirs.all_reached:
+        verdict = "reached" if ratio <= GOAL else "not reached"
+        return [f"{goal} {ratio:.2f} {span}: {verdict}."]
+    if ours.all_reached:  # theirs took longer still
+        verdict = "reached" if ratio <= GOAL else "not shown to be reached"
+        return [f"{goal} ≤ {ratio:.2f}, SBX ended short of the target: {verdict}."]
+    short = ours.reached.count(False)
+    return [f"{goal}: not reached, {short} of our {len(ours.reached)} runs ended short of it."]
+
+
+def _million(records: list[Record]) -> Table:
+    rows = []
+    for record in records:
+        points, run = curve(record), record["run"]
+        best = max(point.score for point in points)
+        rows.append(
+            (
+                run["task"],
+                whole(record["steps"]),
+                f"{record['seconds'] / 60:.0f} min",
+                whole(final_return(points)),
+                whole(best),
+                whole(PUBLISHED[run["task"]]) if run["task"] in PUBLISHED else "",
+            )
+        )
+    return Table(
+        "Long runs of our SAC, one seed, beside what is published",
+        ("task", "steps", "time", "last ten evaluations", "best evaluation", "Tianshou, 1 M"),
+        tuple(rows),
+        (
+            "Tianshou's figure is the maximum of the average return of ten seeds, on v3 of the "
+            "tasks; v5 changed Walker2d's feet. Ours is one seed: a check of plausibility.",
+        ),
+    )
+
+
+def main(arguments: Arguments) -> int:
+    """Measure what is missing, and print the tables."""
+    console = Console()
+    with Session(arguments.results, plan(arguments), console) as session:
+        measure(arguments, session)
+    for table in tables(load(arguments.results)):
+        table.print(console)
+    return len(session.failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(tyro.cli(Arguments)))

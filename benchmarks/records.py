@@ -1,0 +1,161 @@
+"""What is measured, and where it is kept: one JSON record a run, in a file that is a list of them.
+
+A record is written when its run is over. A benchmark that was stopped goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+WINDOW = 10  # evaluations of which the mean is a run's return
+BUSY = 0.1  # part of the machine that others may use during a run before it is flagged
+PACKAGES = {"surefoot": "surefoot", "sb3": "stable-baselines3", "sbx": "sbx-rl"}
+
+Library = Literal["surefoot", "sb3", "sbx"]
+Algorithm = Literal["ppo", "sac"]
+Purpose = Literal["speed", "learning", "million", "profile"]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measurement, made in a process of its own. Equal runs are not made twice."""
+
+    purpose: Purpose
+    library: Library
+    algorithm: Algorithm
+    task: str
+    steps: int
+    """Environment steps at most."""
+    seed: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Hyperparameters, by the library's own names; what is missing has the library's default."""
+    vectoriser: str = "gymnasium"
+    """What steps the environments: a key of `libraries.VECTORISERS`."""
+    warm_up: int = 0
+    """Environment steps before the clock of the speed starts, compilation among them."""
+    evaluate_every: int = 0
+    """Environment steps from one evaluation to the next; 0 for none."""
+    cores: int = 2
+    """Of the machine, that the process may use."""
+
+
+class Point(NamedTuple):
+    """One evaluation on the way."""
+
+    steps: int  # of the environments
+    seconds: float  # of learning, evaluations left out
+    score: float  # mean return of the evaluation's episodes
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    """As it stands in a record: tuples are lists there."""
+    return json.loads(json.dumps(asdict(run)))
+
+
+def curve(record: Record) -> list[Point]:
+    """A record's evaluations, in their order."""
+    return [Point(*point) for point in record["curve"]]
+
+
+def load(path: Path) -> list[Record]:
+    """The records of a file; none if there is no file yet."""
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def append(path: Path, record: Record) -> None:
+    """Add a record, so that a crash leaves the old file or the new one; one line each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(each) for each in [*load(path), record])
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(f"[\n{lines}\n]\n")
+    temporary.replace(path)
+
+
+def find(records: list[Record], run: Run, target: float | None = None) -> Record | None:
+    """The record of `run`, or None if it is missing or ended before reaching `target`."""
+    wanted = as_json(run)
+    for record in reversed(records):
+        if record["run"] == wanted and not stopped_short(record, target):
+            return record
+    return None
+
+
+def stopped_short(record: Record, target: float | None) -> bool:
+    """It ended early, at another target that lay below this one."""
+    if not record.get("stopped_early"):
+        return False
+    return target is None or time_to_return(curve(record), target) is None
+
+
+def time_to_return(points: list[Point], target: float, window: int = WINDOW) -> Point | None:
+    """The first evaluation at which the mean of the last `window` is `target` or more."""
+    for last in range(window, len(points) + 1):
+        if sum(point.score for point in points[last - window : last]) / window >= target:
+            return points[last - 1]
+    return None
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    """What a figure depends on and no hyperparameter says."""
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def cpu_model() -> str:
+    """As /proc/cpuinfo has it, or as Python knows it elsewhere."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def versions(library: Library) -> dict[str, str]:
+    """Of the library, with the commit where it is this one, and of what it computes with."""
+    found = {}
+    for name in (PACKAGES[library], "torch", "jax", "numpy", "gymnasium", "mujoco", "envpool"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    if library == "surefoot" and (commit := _commit()):
+        found["surefoot"] += f" ({commit})"
+    return found
+
+
+def _commit() -> str:
+    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def busy_seconds() -> float | None:
+    """Time that all cores together have worked since the machine's start [s]; None off Linux."""
+    try:
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    except OSError:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

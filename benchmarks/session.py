@@ -1,0 +1,164 @@
+"""Runs one after the other, each in a process of its own, under a bar with the time left."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from records import (
+    BUSY,
+    HERE,
+    Record,
+    Run,
+    append,
+    as_json,
+    busy_seconds,
+    find,
+    load,
+    machine,
+    versions,
+)
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SETTLE = 1.0  # between two runs [s]
+START_UP = 12.0  # of a process: imports, environments, compilation [s]
+EVALUATION = 1.0  # [s]
+STEPS_PER_SECOND = {  # only to tell the time left
+    ("surefoot", "ppo"): 7000,
+    ("sb3", "ppo"): 4200,
+    ("sbx", "ppo"): 7000,
+    ("surefoot", "sac"): 250,
+    ("sb3", "sac"): 150,
+    ("sbx", "sac"): 300,
+}
+COLUMNS = ("[progress.description]{task.description}", "{task.fields[now]}")
+
+
+class Session:
+    """A benchmark on its way: its file of records, its bar, and what went wrong."""
+
+    def __init__(self, results: Path, planned: Iterable[Run], console: Console) -> None:
+        self.results, self.console = results, console
+        self.failed: list[Run] = []
+        self._total = sum(seconds(run) for run in planned)
+        self._done = 0.0
+        left, right = (TextColumn(text) for text in COLUMNS)
+        times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+        # The rate of the last hour: runs of one kind come together and last long.
+        self._progress = Progress(
+            left, BarColumn(), *times, right, console=console, speed_estimate_period=3600
+        )
+        self._bar = self._progress.add_task("", total=self._total, now="")
+
+    def __enter__(self) -> Session:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def perform(self, run: Run, target: float | None = None) -> Record | None:
+        """The record of `run`: an earlier one, or that of running it now; None if it fails."""
+        record = find(load(self.results), run, target)
+        if record is None:
+            record = self._measure(run, target)
+            if record is not None:
+                append(self.results, record)
+        else:
+            self._total -= seconds(run)  # it took no time: the rate must not profit
+            self._progress.update(self._bar, total=self._total)
+            return record
+        self._done += seconds(run)
+        self._show(0.0, run, "")
+        return record
+
+    def _measure(self, run: Run, target: float | None) -> Record | None:
+        """Run it in a fresh process, and note what else the machine was doing."""
+        time.sleep(SETTLE)
+        load_before = os.getloadavg()[0]
+        busy, used, began = busy_seconds(), _children_seconds(), time.perf_counter()
+        script = "parts.py" if run.purpose == "profile" else "libraries.py"
+        words = [
+            sys.executable,
+            str(HERE / script),
+            json.dumps({"run": as_json(run), "target": target}),
+        ]
+        with tempfile.TemporaryFile("w+") as errors:
+            process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
+            try:
+                result = self._follow(process, run)
+                failed = process.wait() != 0 or result is None
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            errors.seek(0)
+            if failed:
+                last = (errors.read().splitlines() or ["no result"])[-1]
+                self.console.print(f"{title(run)}: failed: {last}", style="red", markup=False)
+                self.failed.append(run)
+                return None
+        took, others = time.perf_counter() - began, None
+        if busy is not None and (after := busy_seconds()) is not None:
+            mine = _children_seconds() - used
+            others = max(0.0, (after - busy - mine) / (took * (os.cpu_count() or 1)))
+        record = {
+            "run": as_json(run),
+            **(result or {}),
+            "load_before": round(load_before, 2),
+            "others": None if others is None else round(others, 3),
+            "busy": others is not None and others > BUSY,
+            "machine": machine(),
+            "versions": versions(run.library),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        if record["busy"]:
+            words = f"{title(run)}: others used {100 * record['others']:.0f} % of the machine"
+            self.console.print(f"{words}: flagged as busy", style="yellow")
+        return record
+
+    def _follow(self, process: subprocess.Popen[str], run: Run) -> dict[str, Any] | None:
+        """Show how far the process is, until it ends; its result."""
+        self._show(0.0, run, "")
+        result = None
+        for line in process.stdout or ():
+            if not line.startswith("@"):
+                continue
+            facts = json.loads(line[1:])
+            result = facts.get("result", result)
+            if "steps" in facts:
+                score = f"return {facts['score']:.0f}"
+                self._show(facts["steps"] / run.steps, run, score)
+        return result
+
+    def _show(self, part: float, run: Run, now: str) -> None:
+        done = self._done + min(part, 1.0) * seconds(run)
+        self._progress.update(self._bar, completed=done, description=title(run), now=now)
+
+
+def title(run: Run) -> str:
+    """A run in few words."""
+    vectoriser = "" if run.vectoriser == "gymnasium" else f" with {run.vectoriser}"
+    return f"{run.purpose}: {run.library}{vectoriser} {run.algorithm} {run.task}, seed {run.seed}"
+
+
+def seconds(run: Run) -> float:
+    """Roughly what a run will take."""
+    evaluations = run.steps / run.evaluate_every if run.evaluate_every else 0
+    rate = STEPS_PER_SECOND[run.library, run.algorithm]
+    return START_UP + run.steps / rate + EVALUATION * evaluations
+
+
+def _children_seconds() -> float:
+    """Processor time of the processes that were started here and are over [s]."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -1,0 +1,242 @@
+"""PPO and SAC at the same hyperparameters: environment steps and updates a second, by library.
+
+The libraries take turns (A B C A B C), each time in a fresh process; the table has the medians. The
+clock starts after the first rollout with its update (PPO) or the first thousand steps (SAC), so
+that compiling, which SBX does there, is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from analysis import Table, median_range, near
+from libraries import VECTORISERS
+from records import PACKAGES, RESULTS, Algorithm, Library, Record, Run, load
+from rich.console import Console
+from session import Session
+
+TASK = "HalfCheetah-v5"
+GOALS = {"ppo": 1.5, "sac": 1.2}  # times SBX's speed
+ALGORITHMS: tuple[Algorithm, ...] = ("ppo", "sac")
+LIBRARIES: tuple[Library, ...] = ("sb3", "sbx", "surefoot")
+NAMES: dict[Library, str] = {"sb3": "Stable-Baselines3", "sbx": "SBX", "surefoot": "Surefoot"}
+
+PPO_ROLLOUT = 8 * 2048
+PPO_PEER = {
+    "n_envs": 8,
+    "n_steps": 2048,
+    "batch_size": 64,
+    "n_epochs": 10,
+    "learning_rate": 3e-4,
+    "gamma": 0.99,
+    "gae_lambda": 0.95,
+    "clip_range": 0.2,
+    "ent_coef": 0.0,
+    "vf_coef": 0.5,
+    "max_grad_norm": 0.5,
+}
+PPO_OURS = {
+    "num_envs": 8,
+    "horizon": 2048,
+    "minibatches": PPO_ROLLOUT // 64,
+    "epochs": 10,
+    "learning_rate": 3e-4,
+    "final_learning_rate": 3e-4,
+    "gamma": 0.99,
+    "gae_lambda": 0.95,
+    "clip": 0.2,
+    "entropy_coefficient": 0.0,
+    "value_coefficient": 1.0,  # our loss has the ½ in itself
+    "max_grad_norm": 0.5,
+    "hidden": (64, 64),
+    "initial_std": 1.0,
+    "mirror": False,
+}
+SAC_PEER = {
+    "learning_rate": 3e-4,
+    "buffer_size": 1_000_000,
+    "learning_starts": 100,
+    "batch_size": 256,
+    "tau": 0.005,
+    "gamma": 0.99,
+    "train_freq": 1,
+    "gradient_steps": 1,
+    "ent_coef": "auto",
+}
+SAC_OURS = {
+    "num_envs": 1,
+    "updates": 1,
+    "learning_rate": 3e-4,
+    "buffer": 1_000_000,
+    "learning_starts": 100,
+    "batch": 256,
+    "tau": 0.005,
+    "gamma": 0.99,
+    "n_step": 1,
+    "temperature": "automatic",
+    "hidden": (256, 256),
+    "layer_norm": False,
+    "normalise": False,
+    "mirror": False,
+}
+CONFIGS = {
+    ("ppo", "surefoot"): PPO_OURS,
+    ("ppo", "sb3"): PPO_PEER,
+    ("ppo", "sbx"): PPO_PEER,
+    ("sac", "surefoot"): SAC_OURS,
+    ("sac", "sb3"): SAC_PEER,
+    ("sac", "sbx"): SAC_PEER,
+}
+
+DIFFERENCES = Table(
+    "What still differs at these hyperparameters",
+    ("", "Surefoot", "Stable-Baselines3", "SBX"),
+    (
+        (
+            "float32 matrix products",
+            '"medium": rounded to bfloat16 where the CPU can',
+            "full",
+            "full",
+        ),
+        ("OpenMP's idle threads", "sleep", "library's default", "library's default"),
+        ("PPO: activation", "ELU", "tanh", "tanh"),
+        ("PPO: observations, returns", "normalised", "as they are", "as they are"),
+        ("PPO: advantages normalised over", "the rollout", "the minibatch", "the minibatch"),
+        ("PPO: gradient's norm bounded for", "actor, critic each", "both together", "each"),
+        ("PPO: last actor layer", "small", "small", "as the others"),
+        ("PPO: π_old of the first epoch", "computed anew, exactly", "from the rollout", "from it"),
+        ("PPO: value of a step", "of all steps after the rollout", "in each step", "in each step"),
+        ("Adam's ε", "1e-8", "PPO 1e-5, SAC 1e-8", "PPO 1e-5, SAC 1e-8"),
+        ("SAC: both critics", "one batched product", "one after the other", "one vmapped product"),
+        ("SAC: actions before learning", "the first policy's", "uniform", "uniform"),
+        ("SAC: σ clipped to", "e^−5 … e²", "e^−20 … e²", "e^−20 … e²"),
+        ("SAC: temperature learned", "with the policy", "before the critics", "after the policy"),
+        ("steps between looks at the clock", "256 (SAC)", "1 (SAC)", "1 (SAC)"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """PPO and SAC at the same hyperparameters on HalfCheetah-v5, steps and updates a second."""
+
+    results: Path = RESULTS / "long.json"
+    """File of the records; what is in it is not measured again."""
+    rounds: int = 5
+    """How often each library has its turn."""
+    rollouts: int = 4
+    """PPO's rollouts of 16 384 steps that are timed, after the first one."""
+    sac_steps: int = 4096
+    """SAC's steps that are timed, after the first 1024."""
+    cores: int = 2
+    """Of the machine, for each library."""
+
+
+def plan(arguments: Arguments) -> list[Run]:
+    """The runs, in their order."""
+    rows: list[tuple[Library, str]] = [
+        (library, vectoriser)
+        for library in LIBRARIES
+        for vectoriser in (VECTORISERS if library == "surefoot" else ("gymnasium",))
+    ]
+    return [
+        _run(algorithm, library, vectoriser, turn, arguments)
+        for algorithm in ALGORITHMS
+        for turn in range(arguments.rounds)
+        for library, vectoriser in rows
+    ]
+
+
+def _run(
+    algorithm: Algorithm, library: Library, vectoriser: str, turn: int, arguments: Arguments
+) -> Run:
+    ppo = algorithm == "ppo"
+    warm_up = PPO_ROLLOUT if ppo else 1024
+    timed = arguments.rollouts * PPO_ROLLOUT if ppo else arguments.sac_steps
+    return Run(
+        purpose="speed",
+        library=library,
+        algorithm=algorithm,
+        task=TASK,
+        steps=warm_up + timed,
+        seed=turn,
+        config=CONFIGS[algorithm, library],
+        vectoriser=vectoriser,
+        warm_up=warm_up,
+        cores=arguments.cores,
+    )
+
+
+def tables(records: list[Record]) -> list[Table]:
+    """Steps and updates a second, as medians over the rounds, and their ratios."""
+    speeds = [record for record in records if record["run"]["purpose"] == "speed"]
+    made = []
+    for algorithm in ("ppo", "sac"):
+        by_row: dict[tuple[Library, str], list[Record]] = {}
+        for record in speeds:
+            run = record["run"]
+            if run["algorithm"] == algorithm:
+                by_row.setdefault((run["library"], run["vectoriser"]), []).append(record)
+        if by_row:
+            made.append(_table(algorithm, by_row))
+    return [*made, DIFFERENCES] if made else []
+
+
+def _table(algorithm: str, by_row: dict[tuple[Library, str], list[Record]]) -> Table:
+    def steps(key: tuple[Library, str]) -> list[float]:
+        return [record["steps_per_second"] for record in by_row.get(key, [])]
+
+    peers: dict[Library, float] = {
+        name: median_range(steps((name, "gymnasium")))[0] for name in ("sb3", "sbx")
+    }
+    rows = []
+    for (library, vectoriser), records in by_row.items():
+        middle, low, high = median_range(steps((library, vectoriser)))
+        updates, _, _ = median_range([record["updates_per_second"] for record in records])
+        ratios = [f"{middle / peers[name]:.2f}" for name in ("sb3", "sbx")]
+        suffix = "" if vectoriser == "gymnasium" else f", {vectoriser}"
+        name = f"{NAMES[library]} {records[-1]['versions'].get(PACKAGES[library], '')}{suffix}"
+        threads = str(records[-1]["torch_threads"]) if library != "sbx" else "XLA's own"
+        span = f"{near(low)} to {near(high)}"
+        rows.append((name, threads, near(middle), span, near(updates), *ratios, _flag(records)))
+    goal = GOALS[algorithm]
+    ours = median_range(steps(("surefoot", "gymnasium")))[0]
+    ratio = ours / peers["sbx"]
+    verdict = "reached" if ratio >= goal else "not reached"
+    notes = [f"Goal: {goal:g} × SBX; measured {ratio:.2f} ×: {verdict}."]
+    if any(record["busy"] for records in by_row.values() for record in records):
+        notes.append("Busy rounds: others used the machine meanwhile; no fair figures.")
+    return Table(
+        f"{algorithm.upper()} on {TASK} at the same hyperparameters",
+        ("library", "threads", "steps/s", "from, to", "updates/s", "× SB3", "× SBX", "rounds"),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def _flag(records: list[Record]) -> str:
+    """How many rounds, and in how many of them others used the machine."""
+    busy = sum(record["busy"] for record in records)
+    return f"{len(records)}" + (f", {busy} busy" if busy else "")
+
+
+def measure(arguments: Arguments, session: Session) -> None:
+    """Make the runs that are missing."""
+    for run in plan(arguments):
+        session.perform(run)
+
+
+def main(arguments: Arguments) -> int:
+    """Measure what is missing, and print the tables."""
+    console = Console()
+    with Session(arguments.results, plan(arguments), console) as session:
+        measure(arguments, session)
+    for table in tables(load(arguments.results)):
+        table.print(console)
+    return len(session.failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(tyro.cli(Arguments)))
