@@ -11,6 +11,7 @@ columns'. They talk through gloo, since what is learned lies in the processors' 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -48,11 +49,13 @@ def group() -> Iterator[None]:
 
     Raises:
         RankLost: the others cannot be reached.
+        UsageError: they are on other machines, and this one tells them no address of its own.
     """
     started = all(name in os.environ for name in LAUNCHED) and os.environ["WORLD_SIZE"] != "1"
     if not started or size() > 1:
         yield
         return
+    _require_address()
     try:
         dist.init_process_group("gloo", timeout=TIMEOUT)
     except RuntimeError as error:
@@ -64,6 +67,22 @@ def group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _require_address() -> None:
+    """gloo listens where the host's own name points to, on many machines their inside: 127.…"""
+    here = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+    if here == os.environ["WORLD_SIZE"] or os.environ.get("GLOO_SOCKET_IFNAME"):
+        return
+    try:
+        address = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        address = "nothing"
+    if address == "nothing" or address.startswith("127."):
+        raise UsageError(
+            f"GLOO_SOCKET_IFNAME: found none, and this host's name means {address}; allowed is the "
+            "network interface towards the other machines, such as eth0"
+        )
 
 
 def size() -> int:

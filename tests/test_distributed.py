@@ -276,6 +276,18 @@ def test_one_process_of_torchrun_is_alone(monkeypatch: pytest.MonkeyPatch):
         assert not torch.distributed.is_initialized()
 
 
+def test_other_machines_cannot_be_met_at_this_one_s_inside(monkeypatch: pytest.MonkeyPatch):
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "nowhere", "MASTER_PORT": "1"}
+    for name, value in {**variables, "LOCAL_WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: "127.0.1.1")
+    words = "GLOO_SOCKET_IFNAME: found none, and this host's name means 127.0.1.1; allowed is"
+    with pytest.raises(UsageError, match=words), distributed.group():
+        pass
+    assert not torch.distributed.is_initialized()
+
+
 def test_own_rows_are_those_of_a_rank_s_columns(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(distributed, "size", lambda: 2)
     # (T, W·N) = (3, 2·2) numbered     0 1 2 3      of rank 0: 0 1    of rank 1: 0 1
