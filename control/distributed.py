@@ -140,12 +140,12 @@ def own(batch: Tensor, num_envs: int) -> tuple[Tensor, float]:
     return (rows, len(rows) / len(batch)) if len(rows) else (step.new_zeros(1), 0.0)
 
 
-def sum_gradients(optimiser: Adam, part: float) -> None:
-    """From gradients of a mean over `own` rows, in place, to those over all ranks' rows."""
+def sum_gradients(optimiser: Adam) -> None:
+    """Add all ranks' gradients, in place."""
     if size() == 1:
         return
     with _or_lost():
-        dist.all_reduce(optimiser.gradient.mul_(part))
+        dist.all_reduce(optimiser.gradient)
 
 
 def average(table: Tensor, parts: Sequence[float]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 
 def clipped_surrogate(
@@ -23,7 +24,7 @@ def clipped_surrogate(
 
 def squared_error(value: Tensor, target: Tensor) -> Tensor:
     """½ (V − target)². All shapes (B,)."""
-    return 0.5 * (value - target).square()
+    return 0.5 * functional.mse_loss(value, target.expand_as(value), reduction="none")
 
 
 def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:

@@ -151,6 +151,8 @@ def update(
         advantage=advantage,
         target=value.to_standard(target),
     )
+    entropy_weight = torch.tensor(-config.entropy_coefficient)
+    optimiser.learning_rate = learning_rate
     history, parts = [], []
     for epoch in range(config.epochs):
         order = rows[torch.randperm(len(rows), generator=learner.generator)]
@@ -165,23 +167,22 @@ def update(
                     samples.log_prob[where] = batch.log_prob
         for (_, part), batch in zip(chosen, batches, strict=True):
             log_prob = policy.log_prob(batch.features, batch.action)
-            policy_loss = clipped_surrogate(
-                log_prob, batch.log_prob, batch.advantage, config.clip
-            ).mean()
-            value_loss = squared_error(value.standard(batch.critic_features), batch.target).mean()
-            loss = (
-                policy_loss
-                + config.value_coefficient * value_loss
-                - config.entropy_coefficient * policy.entropy()
-            )
+            surrogate = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip)
+            error = squared_error(value.standard(batch.critic_features), batch.target)
+            # The gradient of mean surrogate + c1 mean error − c2 entropy, of all ranks' rows.
+            mean = torch.full_like(error, part / len(error))
             optimiser.zero_grad()
-            loss.backward()
-            sum_gradients(optimiser, part)
+            torch.autograd.backward(
+                (surrogate, error, policy.entropy()),
+                (mean, config.value_coefficient * mean, entropy_weight * part),
+            )
+            sum_gradients(optimiser)
             optimiser.clip(config.max_grad_norm)
-            optimiser.step(learning_rate)
+            optimiser.step()
             if epoch == config.epochs - 1:
                 statistics = ratio_statistics(log_prob, batch.log_prob, config.clip)
-                history.append(torch.stack((policy_loss, value_loss, *statistics)).detach())
+                losses = surrogate.detach().mean(), error.detach().mean()
+                history.append(torch.stack((*losses, *statistics)).detach())
                 parts.append(part)
 
     fresh = rollout.valid.flatten()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,22 +11,26 @@ from torch import Tensor, nn
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980) of parameters that are gathered into one vector.
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1, in the order of section 2).
 
-    The modules keep their parameters, as views into it; one kernel updates them all, and one takes
-    the norm of a group's gradient.
+    The parameters are gathered into one vector, of which the modules' own become views: a step is
+    six operations, however many layers there are, and one takes the norm of a group's gradient.
     """
 
+    BETAS, EPSILON = (0.9, 0.999), 1e-8
+
     def __init__(self, *groups: Iterable[nn.Parameter], learning_rate: float) -> None:
-        parameters = [list(group) for group in groups]
-        self.vector = gather_parameters(p for group in parameters for p in group)
-        self.gradient = self.vector.grad = torch.zeros_like(self.vector)
-        self.groups = self.gradient.split([sum(p.numel() for p in group) for group in parameters])
-        flat = [p for group in parameters for p in group]
-        for p, part in zip(flat, self.gradient.split([p.numel() for p in flat]), strict=True):
+        several = [list(group) for group in groups]
+        self.learning_rate = learning_rate
+        self.parameters = [p for group in several for p in group]
+        self.vector = gather_parameters(self.parameters)
+        self.gradient = torch.zeros_like(self.vector)
+        self.groups = self.gradient.split([sum(p.numel() for p in group) for group in several])
+        sizes = [p.numel() for p in self.parameters]
+        for p, part in zip(self.parameters, self.gradient.split(sizes), strict=True):
             p.grad = part.view_as(p)
-        self.parameters = flat
-        self._adam = torch.optim.Adam([self.vector], learning_rate, fused=True)
+        self._mean, self._square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
+        self._steps = 0
 
     def zero_grad(self) -> None:
         """Begin a step: gradients add up until `step`."""
@@ -34,30 +39,39 @@ class Adam:
     def clip(self, largest: float) -> None:
         """Scale the gradient of each group to a norm of `largest` at most."""
         for gradient in self.groups:
-            gradient.mul_((largest / (gradient.norm() + 1e-6)).clamp_(max=1.0))
+            if (norm := float(gradient.norm())) > largest:
+                gradient.mul_(largest / norm)
 
-    def step(self, learning_rate: float | None = None) -> None:
-        """Move the parameters, with another learning rate from here on if one is given."""
-        if learning_rate is not None:
-            self._adam.param_groups[0]["lr"] = learning_rate
-        self._adam.step()
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters against their gradient."""
+        self._steps += 1
+        beta1, beta2 = self.BETAS
+        self._mean.lerp_(self.gradient, 1 - beta1)
+        self._square.mul_(beta2).addcmul_(self.gradient, self.gradient, value=1 - beta2)
+        unbias = math.sqrt(1 - beta2**self._steps)
+        size = self.learning_rate * unbias / (1 - beta1**self._steps)
+        spread = self._square.sqrt().add_(self.EPSILON * unbias)
+        self.vector.addcdiv_(self._mean, spread, value=-size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments, number of steps, learning rate."""
-        return self._adam.state_dict()
+        """What it has learned of the gradients. The parameters are in their modules' own."""
+        return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self._adam.load_state_dict(state)
+        self._mean.copy_(state["mean"])
+        self._square.copy_(state["square"])
+        self._steps = int(state["steps"])
 
 
-def gather_parameters(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
+def gather_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
     """One vector of which the parameters become views, in their order. Shape (n,)."""
     several = list(parameters)
     vector = torch.cat([p.detach().flatten() for p in several])
     for p, part in zip(several, vector.split([p.numel() for p in several]), strict=True):
         p.data = part.view_as(p)
-    return nn.Parameter(vector, requires_grad=several[0].requires_grad)
+    return vector
 
 
 @torch.no_grad()

@@ -52,14 +52,14 @@ def test_it_goes_on_from_its_state():
         for _ in range(count):
             adam.zero_grad()
             module(torch.ones(1, 3)).square().sum().backward()
-            adam.step(5e-3)
+            adam.step()
 
     whole, first = network(0), network(0)
-    steps(Adam(whole.parameters(), learning_rate=1.0), whole, 6)
-    adam = Adam(first.parameters(), learning_rate=1.0)
+    steps(Adam(whole.parameters(), learning_rate=5e-3), whole, 6)
+    adam = Adam(first.parameters(), learning_rate=5e-3)
     steps(adam, first, 3)
     second = network(1)
-    other = Adam(second.parameters(), learning_rate=1.0)
+    other = Adam(second.parameters(), learning_rate=5e-3)
     second.load_state_dict(first.state_dict())
     other.load_state_dict(adam.state_dict())
     steps(other, second, 3)
