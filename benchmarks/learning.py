@@ -43,14 +43,14 @@ OURS: dict[tuple[Algorithm, str], PPOConfig | SACConfig] = {
     ("sac", "Hopper-v5"): SACConfig(),
     ("sac", "Walker2d-v5"): SACConfig(),
 }
-VECTORISER = "gymnasium"  # ours: a key of libraries.VECTORISERS
+VECTORISER = "envpool"  # ours: a key of libraries.VECTORISERS
 # The peers' defaults on these tasks; PPO in eight environments, which are faster than one.
 PEERS: dict[Algorithm, dict[str, Any]] = {"ppo": {"n_envs": 8}, "sac": {}}
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
 CAP = 2  # times Stable-Baselines3's steps
 GOAL = 1 / 3  # of SBX's time
-EVALUATIONS = 50  # in Stable-Baselines3's steps
+EVALUATIONS = 100  # in Stable-Baselines3's steps
 MILLION_EVERY = 10_000  # steps from one evaluation to the next
 # What the tables say (maximum of the average return, older versions of the tasks).
 PUBLISHED = {  # Tianshou's MuJoCo benchmark: ten seeds, SAC after 1 M steps

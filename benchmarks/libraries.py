@@ -22,7 +22,8 @@ from records import Point, Run, time_to_return
 EPISODES = 10  # of an evaluation
 EVALUATION_SEED = 2_000_003  # far from those of training
 VECTORISERS: dict[str, dict[str, Any]] = {  # options of surefoot.control.envs.make
-    "gymnasium": {},
+    "gymnasium": {"pool": False},
+    "envpool": {"pool": True},
 }
 
 Policy = Callable[[Any], Any]  # deterministic; torch tensors (N, D) → (N, A)
@@ -102,7 +103,7 @@ def evaluator(task: str) -> Callable[[Policy, int], float]:
     from surefoot.control.evaluate import episode_returns
 
     def evaluate(policy: Policy, count: int) -> float:
-        envs = make(task, EPISODES, EVALUATION_SEED + count * EPISODES)
+        envs = make(task, EPISODES, EVALUATION_SEED + count * EPISODES, pool=False)
         returns = episode_returns(policy, envs)
         envs.env.close()
         return float(returns.mean())

@@ -119,7 +119,7 @@ def measure(run: Run) -> dict[str, Any]:
     """The parts of a step, those of a gradient step and its floor. All times [µs]."""
     config = surefoot_config(run)
     with torch_settings(config):
-        envs = make(run.task, config.num_envs, run.seed)
+        envs = make(run.task, config.num_envs, run.seed, pool=False)
         of = ppo.Learner.of if run.algorithm == "ppo" else sac.Learner.of
         learner: Any = of(envs, config, run.seed)
         alone = _environment_alone(envs)

@@ -80,6 +80,9 @@ class _Common:
     """The run's folder; a new one under runs/ if not given."""
     resume: bool = False
     """Go on from the checkpoint in --run, with the budget counted from its start."""
+    pool: bool = True
+    """Let EnvPool step 8 environments of Gymnasium's and more, where it is installed and has the
+    task; evaluation is Gymnasium's own in any case."""
     episodes: int = 256
     """Episodes of the evaluation of a robot at the end, under each condition; 0 leaves it out.
     Other environments are evaluated for 10."""
@@ -169,6 +172,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> Trained:
                 steps=arguments.steps,
                 seed=arguments.seed,
                 resume=arguments.resume,
+                pool=arguments.pool,
                 on_update=watch.update,
                 about=about,
             )
@@ -220,7 +224,7 @@ def _evaluate(
     if not arguments.episodes:
         return {"checkpoint": str(trained.checkpoint)}
     # Episodes that training has not seen, the same ones for every policy of this seed.
-    envs = make(arguments.task, FOREIGN_EPISODES, arguments.seed + 2_000_003)
+    envs = make(arguments.task, FOREIGN_EPISODES, arguments.seed + 2_000_003, pool=False)
     returns = episode_returns(trained.policy, envs)
     envs.env.close()
     mean, spread = float(np.mean(returns)), float(np.std(returns))
@@ -261,7 +265,7 @@ def _tell_how_to_go_on(console: Console, arguments: AnyArguments, folder: Path) 
     names = [entry.name for entry in fields(own.config)]
     given = [
         *((name, getattr(own, name), getattr(usual, name)) for name in ("robot", "minutes")),
-        *((name, getattr(own, name), getattr(usual, name)) for name in ("steps", "seed")),
+        *((name, getattr(own, name), getattr(usual, name)) for name in ("steps", "seed", "pool")),
         ("algo", own.algo, Arguments.algo),
         *((name, getattr(own.config, name), getattr(usual.config, name)) for name in names),
     ]

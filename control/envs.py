@@ -19,6 +19,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from ..models.errors import UsageError
 from ..models.task import Mirror, TaskEnv
+from .pool import PoolEnv, has_pool
+
+POOLED = 8  # environments, from which EnvPool's threads are faster than Gymnasium's loop
 
 
 class Step(NamedTuple):
@@ -181,18 +184,21 @@ class Envs:
             self._return[done], self._length[done] = 0.0, 0
 
 
-def make(env: str | VectorEnv, num_envs: int, seed: int, **options: Any) -> Envs:
+def make(env: str | VectorEnv, num_envs: int, seed: int, pool: bool = True, **options: Any) -> Envs:
     """Environments by Gymnasium's id, or around a vector environment that exists already.
 
     Args:
         env: an id such as `HalfCheetah-v5`, or a vector environment.
         num_envs: how many.
         seed: of the first reset.
-        options: passed to `gymnasium.make_vec`.
+        pool: let EnvPool step many environments, where it is installed and has the task.
+        options: passed to `gymnasium.make_vec`; with any, EnvPool is left out.
 
     Raises:
         UsageError: unknown id, unsupported spaces or autoreset, or another number of environments.
     """
+    if isinstance(env, str) and pool and num_envs >= POOLED and not options and has_pool(env):
+        env = PoolEnv(env, num_envs)
     if isinstance(env, str):
         try:
             spec = gymnasium.spec(env)

@@ -90,6 +90,7 @@ def train(
     steps: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    pool: bool = True,
     on_update: Callable[[Metrics], None] | None = None,
     about: Mapping[str, Any] | None = None,
     clock: Clock = time.perf_counter,
@@ -107,6 +108,7 @@ def train(
         steps: budget of environment steps, rounded up to whole iterations.
         seed: of the environments, the first weights, the actions and the batches.
         resume: go on from the checkpoint in `run_dir`. The budget counts from the run's start.
+        pool: as of `envs.make`.
         on_update: called after each iteration; on each rank with the same metrics but for times.
         about: JSON-able facts of the task, kept in config.json and in the checkpoint.
         clock: measures the training time [s].
@@ -126,7 +128,7 @@ def train(
     first = distributed.rank() == 0
 
     with torch_settings(config):
-        envs = make(env, config.num_envs, seed + distributed.rank() * config.num_envs)
+        envs = make(env, config.num_envs, seed + distributed.rank() * config.num_envs, pool)
         of = ppo.Learner.of if isinstance(config, PPOConfig) else sac.Learner.of
         learner: Learner = of(envs, config, seed)  # type: ignore[arg-type]
         done = _Progress()
