@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -21,7 +21,7 @@ class PoolEnv(VectorEnv):
     (NEXT_STEP). The time limits are those of Gymnasium's registry.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def __init__(self, env_id: str, num_envs: int) -> None:
         self.num_envs, self._id = num_envs, env_id
@@ -34,7 +34,7 @@ class PoolEnv(VectorEnv):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start every episode anew; with a seed, in a pool of its own: EnvPool's are seeded once."""
+        """Start every episode anew; with a seed, in a new pool: EnvPool's are seeded once."""
         if isinstance(seed, int):
             self._pool.close()
             self._pool = self._open(seed)
