@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from ..control import checkpoint
-from ..control.train import CHECKPOINT
+from ..control.run import CHECKPOINT
 from ..deploy import foreign
 from ..deploy.contract import Contract
 from ..deploy.export import export_policy
@@ -97,12 +97,15 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
 
 
 def _training(state: dict[str, Any]) -> dict[str, Any]:
+    parameters = state["policy"]["parameters"]
+    std = {"std": parameters["log_std"].exp().tolist()} if "log_std" in parameters else {}
     return {
         "algorithm": state.get("algorithm", "ppo"),
         "config": state["config"],
         "seed": state["seed"],
         "steps": state["progress"]["steps"],
         "seconds": state["progress"]["elapsed"],
+        **std,
         **state["about"],
     }
 

@@ -19,13 +19,16 @@ from rich.console import Console
 from tyro.constructors import PrimitiveConstructorSpec
 
 from ..control import checkpoint, distributed
+from ..control.checkpoint import Policy
 from ..control.envs import make
 from ..control.evaluate import episode_returns
 from ..control.ppo import PPOConfig
+from ..control.run import CHECKPOINT
 from ..control.sac import SACConfig
-from ..control.train import CHECKPOINT, Trained, train
+from ..control.train import Trained, train
 from ..deploy.export import add_evaluation
 from ..deploy.log_format import POLICY_FILE
+from ..deploy.reopen import reopen
 from ..models.errors import UsageError
 from ..sim.randomisation import TRAINING, describe
 from ..sim.walk import WalkEnv
@@ -76,6 +79,9 @@ class _Common:
     """Budget of environment steps, as 4000000 or 4e6; with both, the first one spent ends it."""
     seed: int = 0
     """Of everything random. The same seed and steps give the same policy."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Begin from an earlier policy: a run's folder, or a policy.onnx of Surefoot's. Its critic
+    learns alone at first, see --critic-warm-up."""
     run: Path | None = None
     """The run's folder; a new one under runs/ if not given."""
     resume: bool = False
@@ -158,9 +164,12 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> Trained:
         minutes = DEFAULT_MINUTES
     env: str | VectorEnv = arguments.task
     about = {"task": arguments.task, "commit": _commit()}
+    if arguments.from_:
+        about["from"] = str(arguments.from_)
     if arguments.task in ROBOT_TASKS:
         env = WalkEnv(arguments.config.num_envs, arguments.robot, nthread=distributed.threads())
         about |= {"robot": arguments.robot, "randomisation": describe(TRAINING)}
+    earlier = distributed.from_first(lambda: _earlier(arguments, env))
     watch = Watch(console, f"Training in {folder}: tensorboard --logdir {folder}")
     try:
         with watch.live, watch.interrupts():
@@ -173,6 +182,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> Trained:
                 seed=arguments.seed,
                 resume=arguments.resume,
                 pool=arguments.pool,
+                earlier=earlier,
                 on_update=watch.update,
                 about=about,
             )
@@ -188,6 +198,18 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> Trained:
     if trained.resumed_exactly is False:
         console.print("The environments do not expose their state: their episodes restarted.")
     return trained
+
+
+def _earlier(arguments: AnyArguments, env: str | VectorEnv) -> Policy | None:
+    """The policy to begin from. Raises UsageError and PolicyError."""
+    path = arguments.from_
+    if path is None or arguments.resume:
+        return None
+    if path.suffix != ".onnx":
+        return checkpoint.load_policy(path / CHECKPOINT if path.is_dir() else path)
+    if not isinstance(env, WalkEnv):
+        raise UsageError(f"--from: found {path} for {env}, allowed is a run's folder")
+    return reopen(path, env)
 
 
 def _export(
@@ -266,6 +288,7 @@ def _tell_how_to_go_on(console: Console, arguments: AnyArguments, folder: Path) 
     given = [
         *((name, getattr(own, name), getattr(usual, name)) for name in ("robot", "minutes")),
         *((name, getattr(own, name), getattr(usual, name)) for name in ("steps", "seed", "pool")),
+        ("from", own.from_, None),
         ("algo", own.algo, Arguments.algo),
         *((name, getattr(own.config, name), getattr(usual.config, name)) for name in names),
     ]

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..control import ppo, sac
-from ..control.train import Metrics
+from ..control.metrics import Metrics
 
 
 def shown_count(number: float) -> str:

@@ -100,6 +100,29 @@ def load_policy(path: Path) -> Policy:
     return policy
 
 
+def transfer(earlier: Policy, policy: Policy) -> None:
+    """Give `policy` what `earlier` has learned: network, σ, normaliser. Its mirror stays its own.
+
+    Raises:
+        UsageError: they are of different kinds or sizes, or act in different Boxes.
+    """
+    for what in ("kind", "obs_dim", "action_dim", "hidden"):
+        found, wanted = policy_state(earlier)[what], policy_state(policy)[what]
+        if found != wanted:
+            raise UsageError(f"earlier policy: found {what} {found}, allowed is {wanted}")
+    own = {name: values for name, values in policy.state_dict().items() if "reflect" in name}
+    theirs = {
+        name: values for name, values in earlier.state_dict().items() if "reflect" not in name
+    }
+    for name in ("low", "high"):
+        if name in theirs and not torch.equal(theirs[name], policy.state_dict()[name]):
+            raise UsageError(
+                f"earlier policy: found actions from {theirs['low'].tolist()} to "
+                f"{theirs['high'].tolist()}, allowed is the task's own Box"
+            )
+    policy.load_state_dict(theirs | own)
+
+
 def _identity(n: int) -> Reflection:
     return Reflection(np.arange(n), np.ones(n, np.float32))
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from typing import Any, ClassVar
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -52,11 +54,19 @@ class PoolEnv(VectorEnv):
 
     def _open(self, seed: int) -> Any:
         envpool = importlib.import_module("envpool")
-        return envpool.make(self._id, env_type="gymnasium", num_envs=self.num_envs, seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the precision of its own spaces
+            return envpool.make(self._id, env_type="gymnasium", num_envs=self.num_envs, seed=seed)
 
 
 def has_pool(env_id: str) -> bool:
-    """Whether EnvPool is installed and has this task."""
+    """Whether EnvPool is installed and has this task, one of Gymnasium's with MuJoCo.
+
+    For these it has been checked that both do the same (tests/test_pool.py).
+    """
+    spec = gymnasium.registry.get(env_id)
+    if spec is None or not str(spec.entry_point).startswith("gymnasium.envs.mujoco"):
+        return False
     if importlib.util.find_spec("envpool") is None:
         return False
     return env_id in importlib.import_module("envpool").list_all_envs()

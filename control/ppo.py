@@ -59,6 +59,8 @@ class PPOConfig:
     """Standard deviation of the first policy's actions."""
     mirror: bool = True
     """Average the policy over the task's left-right symmetry, where it has one."""
+    critic_warm_up: int = 10
+    """Updates of the value function alone, where a run begins from an earlier policy."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,16 @@ class Learner:
         )
         return cls(config, policy, value, optimiser, generator, empty_rollout(config.horizon, envs))
 
-    def iterate(self, envs: Envs, progress: float, clock: Clock) -> Iteration[Diagnostics]:
+    def iterate(
+        self, envs: Envs, progress: float, clock: Clock, critic_only: bool = False
+    ) -> Iteration[Diagnostics]:
         """Collect with the policy, then improve it, `progress` (0 to 1) through the budget."""
         began, rollout = clock(), self.rollout
         first, last = self.config.learning_rate, self.config.final_learning_rate
         learning_rate = first + (last - first) * min(progress, 1.0)
         collect(envs, self.policy, self.value, rollout, self.generator)
         collected = clock()
-        diagnostics = update(self, rollout, self.config, learning_rate)
+        diagnostics = update(self, rollout, self.config, learning_rate, critic_only)
         learned, rewards = clock(), gather(rollout.reward)
         valid, actions = gather(rollout.valid), gather(rollout.action)
         beyond = None if envs.bounds is None else saturation(actions, *envs.bounds)
@@ -126,7 +130,11 @@ class Diagnostics:
 
 
 def update(
-    learner: Learner, rollout: Rollout, config: PPOConfig, learning_rate: float
+    learner: Learner,
+    rollout: Rollout,
+    config: PPOConfig,
+    learning_rate: float,
+    critic_only: bool = False,
 ) -> Diagnostics:
     """Improve policy and value function on fresh data, then absorb its statistics."""
     policy, value, optimiser = learner.policy, learner.value, learner.optimiser
@@ -177,6 +185,8 @@ def update(
                 (mean, config.value_coefficient * mean, entropy_weight * part),
             )
             sum_gradients(optimiser)
+            if critic_only:
+                optimiser.groups[0].zero_()
             optimiser.clip(config.max_grad_norm)
             optimiser.step()
             if epoch == config.epochs - 1:
@@ -186,7 +196,8 @@ def update(
                 parts.append(part)
 
     fresh = rollout.valid.flatten()
-    policy.normaliser.absorb(obs[fresh])
+    if not critic_only:
+        policy.normaliser.absorb(obs[fresh])
     value.absorb(privileged[fresh], target[fresh])
     means = average(torch.stack(history), parts).mean(0).tolist()
     return Diagnostics(

@@ -79,6 +79,9 @@ class SACConfig:
     """Of k + 1 replayed transitions, k are given a goal reached later; 4 is usual, 0 leaves it."""
     mirror: bool = True
     """Average the policy over the task's left-right symmetry, where it has one."""
+    critic_warm_up: int = 20
+    """Iterations, of 256 steps or so, in which the critics alone learn, where a run begins from an
+    earlier policy."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,9 @@ class Learner:
             replay,
         )
 
-    def iterate(self, envs: Envs, progress: float, clock: Clock) -> Iteration[Diagnostics]:
+    def iterate(
+        self, envs: Envs, progress: float, clock: Clock, critic_only: bool = False
+    ) -> Iteration[Diagnostics]:
         """Act, remember and learn for a few steps, `progress` (0 to 1) through the budget."""
         config, replay = self.config, self.replay
         began, learn_time = clock(), 0.0
@@ -172,11 +177,12 @@ class Learner:
             if replay.time * envs.num_envs > config.learning_starts:
                 started = clock()
                 for _ in range(config.updates):
-                    losses = update(self, replay.sample(config.batch, self.generator))
+                    losses = update(self, replay.sample(config.batch, self.generator), critic_only)
                 learn_time += clock() - started
         if config.normalise:  # frozen until here
             seen, seen_privileged = replay.recent(rows)
-            self.policy.normaliser.absorb(seen)
+            if not critic_only:
+                self.policy.normaliser.absorb(seen)
             self.critic.normaliser.absorb(seen_privileged)
         return Iteration(
             steps=rows * envs.num_envs,
@@ -209,8 +215,8 @@ class Learner:
 class Losses(NamedTuple):
     """What a gradient step met, without gradient."""
 
-    critic: Tensor  # Shape ()
-    actor: Tensor  # Shape ()
+    errors: Tensor  # of both critics, half squared. Shape (2, B)
+    costs: Tensor  # of the policy: α ln π − min Q. Shape (B,)
     q: Tensor  # of both critics, on replayed transitions. Shape (2, B)
     wanted: Tensor  # what they should have been. Shape (B,)
     log_prob: Tensor  # of actions drawn anew. Shape (B,)
@@ -219,8 +225,8 @@ class Losses(NamedTuple):
     def summary(self) -> Diagnostics:
         """As numbers."""
         return Diagnostics(
-            critic_loss=float(self.critic),
-            actor_loss=float(self.actor),
+            critic_loss=float(self.errors.mean(1).sum()),
+            actor_loss=float(self.costs.mean()),
             q=float(self.q.mean()),
             explained_variance=explained_variance(self.q.mean(0), self.wanted),
             entropy=-float(self.log_prob.mean()),
@@ -228,7 +234,7 @@ class Losses(NamedTuple):
         )
 
 
-def update(learner: Learner, batch: Batch) -> Losses:
+def update(learner: Learner, batch: Batch, critic_only: bool = False) -> Losses:
     """One gradient step of critics, policy, temperature and target critics."""
     config, policy, critic = learner.config, learner.policy, learner.critic
     noise = torch.randn(2, *batch.action.shape, generator=learner.generator)
@@ -242,25 +248,27 @@ def update(learner: Learner, batch: Batch) -> Losses:
         wanted = soft_target(batch.reward, batch.discount, next_q, next_log_prob, temperature)
 
     q = twin_values(critic.network, features, batch.action)
-    critic_loss = squared_error(q, wanted).mean(1).sum()
+    errors = squared_error(q, wanted)
+    share = torch.full_like(wanted, 1 / len(wanted))  # of each sample in a mean
     learner.critic_optimiser.zero_grad()
-    critic_loss.backward()
+    errors.backward(share.expand_as(errors))
     learner.critic_optimiser.step()
 
     action, log_prob = policy.sample(policy.features(batch.obs), noise[1])
-    q_of_policy = twin_values(critic.network, features, action).amin(0)
-    actor_loss = (temperature * log_prob - q_of_policy).mean()
-    loss = actor_loss
-    if config.temperature == "automatic":
-        target_entropy = config.target_entropy
-        if target_entropy is None:
-            target_entropy = -float(policy.action_dim)
-        loss = loss + temperature_loss(learner.log_temperature, log_prob, target_entropy).mean()
-    learner.actor_optimiser.zero_grad()
-    # The critics take part in the loss, but not in this step: theirs are not even computed.
-    loss.backward(inputs=learner.actor_optimiser.parameters)
-    learner.actor_optimiser.step()
+    costs = temperature * log_prob - twin_values(critic.network, features, action).amin(0)
+    if not critic_only:
+        losses = [costs]
+        if config.temperature == "automatic":
+            target_entropy = config.target_entropy
+            if target_entropy is None:
+                target_entropy = -float(policy.action_dim)
+            losses.append(temperature_loss(learner.log_temperature, log_prob, target_entropy))
+        learner.actor_optimiser.zero_grad()
+        # The critics take part in the costs, not in this step: theirs are not even computed.
+        parameters = learner.actor_optimiser.parameters
+        torch.autograd.backward(losses, [share] * len(losses), inputs=parameters)
+        learner.actor_optimiser.step()
 
     follow(learner.target_vector, learner.critic_optimiser.vector, config.tau)
-    losses = critic_loss, actor_loss, q, wanted, log_prob, temperature
-    return Losses(*(loss.detach() for loss in losses))
+    met = errors, costs, q, wanted, log_prob, temperature
+    return Losses(*(tensor.detach() for tensor in met))

@@ -28,7 +28,7 @@ from surefoot.models.robot_file import load_robot
 from tiny_policy import tiny_policy
 
 if TYPE_CHECKING:
-    from surefoot.control.train import Metrics
+    from surefoot.control.metrics import Metrics
 
 ROBOT = load_robot("quadruped")
 

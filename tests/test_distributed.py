@@ -26,6 +26,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from surefoot.control import distributed, train
 from surefoot.control.checkpoint import load, load_policy
+from surefoot.control.metrics import Metrics
 from surefoot.control.networks import Normaliser
 from surefoot.control.ppo import PPOConfig
 from surefoot.control.sac import SACConfig
@@ -73,7 +74,7 @@ class Outcome:
     """What a rank has to tell of a session."""
 
     parameters: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
-    metrics: list[train.Metrics] = dataclasses.field(default_factory=list)
+    metrics: list[Metrics] = dataclasses.field(default_factory=list)
     exactly: bool | None = None
     error: str = ""  # class and words of what ended it
 
@@ -94,7 +95,7 @@ def session(
     train.CHECKPOINT_EVERY, distributed.TIMEOUT = every, timedelta(seconds=timeout)
     outcome = Outcome()
 
-    def on_update(metrics: train.Metrics) -> None:
+    def on_update(metrics: Metrics) -> None:
         outcome.metrics.append(metrics)
         if at is not None:
             at(metrics.update)
@@ -331,7 +332,15 @@ def test_two_ranks_learn_what_one_does_with_twice_the_environments(
     for part in ("policy", "value"):  # with the critic's normalisers, and the returns'
         assert_close(dict(tensors(found[part])), dict(tensors(wanted[part])))
     assert torch.equal(found["generator"], wanted["generator"])
-    assert found["progress"] == wanted["progress"] == {"updates": 6, "steps": 6 * rows}
+    assert (
+        found["progress"]
+        == wanted["progress"]
+        == {
+            "updates": 6,
+            "steps": 6 * rows,
+            "warm_up": 0,
+        }
+    )
     for mine, yours in zip(first.metrics, whole.metrics, strict=True):
         assert_same_metrics(mine, yours)
     assert_equal(
@@ -348,13 +357,13 @@ def tensors(state: Any) -> Iterator[tuple[str, torch.Tensor]]:
     return ((name, x.double()) for name, x in leaves(state) if isinstance(x, torch.Tensor))
 
 
-def without_time(metrics: train.Metrics) -> dict[str, Any]:
+def without_time(metrics: Metrics) -> dict[str, Any]:
     table = dataclasses.asdict(metrics)
     timed = ("elapsed", "collect_time", "learn_time", "steps_per_second")
     return {name: x for name, x in table.items() if name not in timed}
 
 
-def assert_same_metrics(a: train.Metrics, b: train.Metrics) -> None:
+def assert_same_metrics(a: Metrics, b: Metrics) -> None:
     for (name, x), (_, y) in zip(leaves(without_time(a)), leaves(without_time(b)), strict=True):
         assert x == (None if y is None else pytest.approx(y, rel=1e-4, abs=1e-5)), name
 

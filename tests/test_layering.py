@@ -14,7 +14,12 @@ import surefoot
 
 ROOT = Path(surefoot.__file__).parent
 LAYERS = ("models", "hardware", "sim", "control", "deploy", "cli")
-WORKSTATION = ("deploy.export", "deploy.replay", "deploy.identify")  # these may simulate and learn
+WORKSTATION = (  # these may simulate and learn
+    "deploy.export",
+    "deploy.reopen",
+    "deploy.replay",
+    "deploy.identify",
+)
 PLANT_TYPES = {"hardware.interface", "hardware.plant"}
 
 MODULES = sorted(

@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from surefoot.control import ppo, train
 from surefoot.control.checkpoint import load, load_policy
 from surefoot.control.envs import Envs, make
+from surefoot.control.metrics import Metrics
 from surefoot.control.ppo import Learner, PPOConfig, update
 from surefoot.control.rollout import collect, empty_rollout
 from surefoot.models.errors import UsageError
@@ -238,7 +239,7 @@ def test_values_of_a_rollout_are_those_of_the_true_next_observations():
 
 def test_learns_to_go_to_the_origin(tmp_path: Path):
     config = PPOConfig(num_envs=64, horizon=16, minibatches=2, hidden=(32, 32), learning_rate=5e-3)
-    seen: list[train.Metrics] = []
+    seen: list[Metrics] = []
     trained = train.train(
         Points(64), config, tmp_path, steps=40 * 64 * 16, seed=1, on_update=seen.append
     )
@@ -270,7 +271,7 @@ class Unplugged(Exception):
 def run(path: Path, env: VectorEnv, stop_after: int | None = None, **options: Any) -> Any:
     """Six updates, or fewer where the machine stops."""
 
-    def on_update(metrics: train.Metrics) -> None:
+    def on_update(metrics: Metrics) -> None:
         if metrics.update == stop_after:
             raise Unplugged
 

@@ -23,7 +23,9 @@ from surefoot.control.checkpoint import load, load_policy
 from surefoot.control.distributions import squashed_sample
 from surefoot.control.envs import Envs
 from surefoot.control.losses import soft_target
+from surefoot.control.metrics import Metrics
 from surefoot.control.policy import LOG_STD, SquashedGaussian, TwinQ
+from surefoot.control.ppo import PPOConfig
 from surefoot.control.replay import FOLDER, Batch
 from surefoot.control.sac import Learner, SACConfig, update
 from surefoot.models.errors import UsageError
@@ -253,7 +255,7 @@ def test_statistics_are_absorbed_between_iterations_only_and_only_if_asked():
 
 def test_learns_to_go_to_the_origin(tmp_path: Path):
     config = dataclasses.replace(SMALL, hidden=(32, 32), gamma=0.5, batch=64)
-    seen: list[train.Metrics] = []
+    seen: list[Metrics] = []
     trained = train.train(Point(4), config, tmp_path, steps=4096, seed=1, on_update=seen.append)
     obs = torch.tensor([[-0.8], [-0.3], [0.0], [0.25]])
     with torch.no_grad():
@@ -317,7 +319,7 @@ class Unplugged(Exception):
 def run(path: Path, env: VectorEnv, stop_after: int | None = None, **options: Any) -> Any:
     """Eight iterations, or fewer where the machine stops."""
 
-    def on_update(metrics: train.Metrics) -> None:
+    def on_update(metrics: Metrics) -> None:
         if metrics.update == stop_after:
             raise Unplugged
 
@@ -437,4 +439,4 @@ def test_environments_without_a_state_start_their_episodes_anew(
 def test_another_algorithm_s_run_is_not_resumed(tmp_path: Path):
     train.train(Point(4), SMALL, tmp_path, steps=1, seed=5)
     with pytest.raises(UsageError, match="found algorithm = ppo, allowed is the run's own sac"):
-        train.train(Point(4), train.PPOConfig(num_envs=4), tmp_path, steps=1, seed=5, resume=True)
+        train.train(Point(4), PPOConfig(num_envs=4), tmp_path, steps=1, seed=5, resume=True)

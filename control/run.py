@@ -1,0 +1,182 @@
+"""A run: environments, a learner, how far it is, and the folder that keeps it all.
+
+The folder holds `config.json`, TensorBoard's events and `checkpoint.pt`. On the same machine,
+versions and thread count, a run that is resumed from its checkpoint goes on bit for bit like one
+that never stopped, if its budget is in steps and the environment exposes its state.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+
+from ..models.errors import UsageError
+from . import checkpoint, distributed, ppo, sac
+from .checkpoint import Policy
+from .envs import make
+from .ppo import PPOConfig
+from .sac import SACConfig
+
+CHECKPOINT = "checkpoint.pt"
+
+Config = PPOConfig | SACConfig
+Learner = ppo.Learner | sac.Learner
+
+
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    updates: int = 0  # iterations
+    steps: int = 0  # of all environments
+    elapsed: float = 0.0  # training time [s]
+    warm_up: int = 0  # of the iterations, those in which the critic alone learns
+
+
+class Run:
+    """One of these on each rank; rank 0 alone reads and writes the folder."""
+
+    def __init__(
+        self,
+        env: str | VectorEnv,
+        config: Config,
+        folder: Path,
+        seed: int,
+        pool: bool,
+        about: Mapping[str, Any],
+    ) -> None:
+        """An untrained one; nothing is written yet. Raises UsageError as `make` and the learner."""
+        self.folder, self.seed, self.about = folder, seed, dict(about)
+        self.envs = make(env, config.num_envs, seed + distributed.rank() * config.num_envs, pool)
+        of = ppo.Learner.of if isinstance(config, PPOConfig) else sac.Learner.of
+        self.learner: Learner = of(self.envs, config, seed)  # type: ignore[arg-type]
+        self.done = Progress()
+
+    def begin(self, earlier: Policy | None) -> None:
+        """Write what the run is into its folder; take over an earlier policy if there is one.
+
+        Raises:
+            UsageError: that policy is of another kind, size or Box.
+        """
+        config = self.learner.config
+        if earlier is not None:
+            checkpoint.transfer(earlier, self.learner.policy)
+            self.done.warm_up = config.critic_warm_up
+        distributed.take_over(self._learned())
+        if distributed.rank() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_config(self.folder, config, self.seed, self.about)
+
+    def resume(self, saved: dict[str, Any]) -> bool:
+        """Go on from a checkpoint; False if the environments could only start episodes anew."""
+        self.learner.policy.load_state_dict(saved["policy"]["parameters"])
+        for name, part in self.learner.parts().items():
+            part.load_state_dict(saved[name])
+        self.learner.generator.set_state(saved["generator"])
+        for name, number in saved["progress"].items():
+            setattr(self.done, name, number)
+        exactly = self.envs.set_state(_envs_of_ranks(saved)[distributed.rank()])
+        if isinstance(self.learner, sac.Learner):
+            self.learner.replay.set_state(saved["replay"], self.folder)
+            if not exactly:
+                self.learner.replay.cut()
+        distributed.take_over(self._learned())
+        return exactly
+
+    def save(self) -> None:
+        """Write the checkpoint: the old one or the new one is whole at any moment."""
+        distributed.take_over(self._learned())
+        state = self._state()
+        distributed.from_first(lambda: checkpoint.save(self.folder / CHECKPOINT, state))
+
+    def _state(self) -> dict[str, Any]:
+        """All that the run is. Nothing draws from torch's or numpy's global generators.
+
+        What was replayed lies in files of its own, which this writes into the folder.
+        """
+        states = distributed.gather_objects(self.envs.get_state())
+        state = {
+            "algorithm": algorithm(self.learner.config),
+            **self._learned(),
+            "generator": self.learner.generator.get_state(),
+            "envs": states if len(states) > 1 else states[0],
+            "progress": asdict(self.done),
+            "config": asdict(self.learner.config),
+            "seed": self.seed,
+            "about": self.about,
+        }
+        if isinstance(self.learner, sac.Learner):
+            state["replay"] = self.learner.replay.get_state(self.folder)
+        return state
+
+    def _learned(self) -> dict[str, Any]:
+        """What ranks have in common, beside the random state."""
+        parts = {name: part.state_dict() for name, part in self.learner.parts().items()}
+        return {"policy": checkpoint.policy_state(self.learner.policy), **parts}
+
+
+def algorithm(config: Config) -> str:
+    """The name of what a configuration is for."""
+    return "ppo" if isinstance(config, PPOConfig) else "sac"
+
+
+def saved_in(folder: Path, resume: bool, config: Config, seed: int) -> dict[str, Any] | None:
+    """The checkpoint to resume.
+
+    Raises:
+        UsageError: there is none, or one to spoil, or one of another algorithm, configuration, seed
+            or number of processes.
+    """
+    path = folder / CHECKPOINT
+    if resume:
+        saved = checkpoint.load(path)
+        _require_same(saved, config, seed)
+        return saved
+    if path.exists():
+        raise UsageError(f"{folder}: found a run, allowed is a new folder, or to resume it")
+    return None
+
+
+def _envs_of_ranks(saved: dict[str, Any]) -> list[Any]:
+    return saved["envs"] if isinstance(saved["envs"], list) else [saved["envs"]]
+
+
+def _require_same(saved: dict[str, Any], config: Config, seed: int) -> None:
+    wanted = {"algorithm": algorithm(config), **asdict(config), "seed": seed}
+    theirs = {"algorithm": saved["algorithm"], **saved["config"], "seed": saved["seed"]}
+    for name, found in theirs.items():
+        if wanted.get(name) != found:
+            raise UsageError(
+                f"resume: found {name} = {wanted.get(name)}, allowed is the run's own {found}"
+            )
+    ranks = len(_envs_of_ranks(saved))
+    if ranks != distributed.size():
+        raise UsageError(
+            f"resume: found {distributed.size()} processes, allowed is the run's own {ranks}"
+        )
+
+
+def _write_config(run_dir: Path, config: Config, seed: int, about: Mapping[str, Any]) -> None:
+    table = {
+        "algorithm": algorithm(config),
+        "config": asdict(config),
+        "seed": seed,
+        "processes": distributed.size(),
+        "about": dict(about),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "gymnasium": gymnasium.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    (run_dir / "config.json").write_text(json.dumps(table, indent=2) + "\n")
