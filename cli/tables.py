@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,9 @@ from ..deploy.log import LogSummary
 from ..deploy.summary import RunSummary
 from ..hardware.interface import Sample
 from ..models.robot import Robot
+
+if TYPE_CHECKING:  # it needs torch, which a robot's computer has not
+    from ..control.health import Check
 
 
 def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) -> Table:
@@ -47,6 +51,32 @@ def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) ->
 def _error(figures: Mapping[str, Any], axis: str) -> str:
     """Nothing where every robot fell before it could be measured: then the score is 0, too."""
     return f"{figures['rmse'][axis]:.3f}" if figures["score"] else "-"
+
+
+def health_panel(checks: Sequence[Check]) -> Group:
+    """A training's figures beside their healthy ranges, and advice for those that are outside."""
+    table = Table(title="Is it learning?", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("")
+    table.add_column("last tenth", justify="right")
+    table.add_column("healthy")
+    advice = [Text("All within their healthy ranges.", "green")]
+    if any(check.advice for check in checks):
+        advice = [
+            Text.assemble((f"{check.figure}: ", "bold yellow"), check.advice)
+            for check in checks
+            if check.advice
+        ]
+    for check in checks:
+        style = "yellow" if check.advice else ""
+        table.add_row(Text(check.figure), f"{check.value:.3g}", _span(*check.range), style=style)
+    return Group(table, *advice, Text())
+
+
+def _span(low: float, high: float) -> str:
+    """A range in words; nothing where it has no bound."""
+    if math.isinf(low):
+        return "" if math.isinf(high) else f"≤ {high:g}"
+    return f"≥ {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
 
 
 def checks_table(robot: Robot, sample: Sample) -> Table:

@@ -22,6 +22,7 @@ from ..control import checkpoint, distributed
 from ..control.checkpoint import Policy
 from ..control.envs import make
 from ..control.evaluate import episode_returns
+from ..control.health import Check, checks
 from ..control.ppo import PPOConfig
 from ..control.run import CHECKPOINT
 from ..control.sac import SACConfig
@@ -34,7 +35,7 @@ from ..sim.randomisation import TRAINING, describe
 from ..sim.walk import WalkEnv
 from .evaluate import measure
 from .export import export_run
-from .tables import evaluation_table
+from .tables import evaluation_table, health_panel
 from .terminal import command, open_console, require_folder, shown
 from .watch import Watch, shown_count
 
@@ -142,7 +143,7 @@ def run(arguments: AnyArguments) -> int:
         first = distributed.rank() == 0
         console = open_console() if first else Console(quiet=True)
         distributed.from_first(lambda: _require_possible(arguments, folder))
-        trained = _train(arguments, folder, console)
+        trained, found = _train(arguments, folder, console)
     if not first:
         return 0
     finish = _export if arguments.task in ROBOT_TASKS else _evaluate
@@ -150,6 +151,7 @@ def run(arguments: AnyArguments) -> int:
         "run": str(folder),
         "steps": trained.steps,
         "seconds": round(trained.elapsed, 1),
+        "health": [{"figure": c.figure, "value": c.value, "advice": c.advice} for c in found],
         **finish(arguments, folder, trained, console),
     }
     if arguments.json:
@@ -157,8 +159,8 @@ def run(arguments: AnyArguments) -> int:
     return 0
 
 
-def _train(arguments: AnyArguments, folder: Path, console: Console) -> Trained:
-    """The session under a bar; on Ctrl-C, the words to go on with."""
+def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Trained, list[Check]]:
+    """The session under a bar, and how healthy it was; on Ctrl-C, the words to go on with."""
     minutes = arguments.minutes
     if minutes is None and arguments.steps is None:
         minutes = DEFAULT_MINUTES
@@ -190,14 +192,16 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> Trained:
         _tell_how_to_go_on(console, arguments, folder)
         raise
     spent = f"{shown_count(trained.steps)} steps in {trained.elapsed:.0f} s"
-    if watch.began:
+    found = checks(arguments.config, watch.seen)
+    if found:
         console.print(f"{spent}.")
+        console.print(health_panel(found))
     else:
         words = f"Nothing trained: the run has had {spent}. Give a larger --minutes or --steps."
         console.print(words, style="yellow", soft_wrap=True)
     if trained.resumed_exactly is False:
         console.print("The environments do not expose their state: their episodes restarted.")
-    return trained
+    return trained, found
 
 
 def _earlier(arguments: AnyArguments, env: str | VectorEnv) -> Policy | None:

@@ -32,7 +32,7 @@ class Watch:
         self._console = console
         self._first_words = first_words
         self._interrupted = False
-        self.began = False
+        self.seen: list[Metrics] = []
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -69,9 +69,9 @@ class Watch:
         """Show one iteration."""
         if self._interrupted:
             raise KeyboardInterrupt
-        if not self.began:  # by now nothing can refuse any more
+        if not self.seen:  # by now nothing can refuse any more
             self._console.print(self._first_words, soft_wrap=True)
-            self.began = True
+        self.seen.append(metrics)
         if metrics.episode_return is not None:
             self._returns = metrics.episode_return
             self._falls = metrics.episode.get("end/fall", self._falls)

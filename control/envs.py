@@ -117,7 +117,7 @@ class Envs:
             if self.has_privileged and self.task:
                 next_privileged = np.where(done[:, None], self.task.final_privileged, privileged)
         valid = ~self._resetting
-        self._count(reward, done, infos)
+        self._count(reward, done, truncated & ~terminated, infos)
         if not self._same_step:
             self._resetting = done.copy()
         self.obs, self.privileged = obs, privileged
@@ -128,8 +128,8 @@ class Envs:
     def pop_finished(self) -> dict[str, np.ndarray]:
         """Statistics of the episodes that ended since the last call: name → one number each.
 
-        `return`, `length` and what the environment puts into `infos["statistics"]`; empty when no
-        episode ended.
+        `return`, `length`, `end/time_limit` (0 or 1) and what the environment puts into
+        `infos["statistics"]`; empty when no episode ended.
         """
         finished, self._finished = self._finished, []
         names = dict.fromkeys(name for episodes in finished for name in episodes)
@@ -172,11 +172,14 @@ class Envs:
             return obs
         return np.concatenate([np.asarray(obs[key], np.float32) for key in GOAL_KEYS], axis=-1)
 
-    def _count(self, reward: np.ndarray, done: np.ndarray, infos: dict[str, Any]) -> None:
+    def _count(
+        self, reward: np.ndarray, done: np.ndarray, cut: np.ndarray, infos: dict[str, Any]
+    ) -> None:
         self._return += np.where(self._resetting, 0.0, reward)
         self._length += ~self._resetting
         if done.any():
             episode = {"return": self._return[done], "length": self._length[done]}
+            episode["end/time_limit"] = cut[done].astype(float)
             if self.task is not None:
                 statistics = infos.get("statistics", {})
                 episode |= {name: values[done] for name, values in statistics.items()}

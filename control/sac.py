@@ -93,6 +93,7 @@ class Diagnostics:
     q: float | None = None  # mean of both critics on replayed transitions
     explained_variance: float | None = None  # of the critics' targets by their mean; 1 is perfect
     entropy: float | None = None  # of actions in units of the Box [nat]
+    entropy_over_target: float | None = None  # [nat]
     temperature: float | None = None  # α
 
 
@@ -191,8 +192,14 @@ class Learner:
             learning_rate=config.learning_rate,
             collect_time=clock() - began - learn_time,
             learn_time=learn_time,
-            diagnostics=Diagnostics() if losses is None else losses.summary(),
+            diagnostics=Diagnostics() if losses is None else losses.summary(self.target_entropy),
         )
+
+    @property
+    def target_entropy(self) -> float:
+        """What an automatic temperature holds [nat]: −1 an action, if nothing else is asked."""
+        wanted = self.config.target_entropy
+        return -float(self.policy.action_dim) if wanted is None else wanted
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds beside policy and random state, each with its `state_dict`."""
@@ -222,14 +229,16 @@ class Losses(NamedTuple):
     log_prob: Tensor  # of actions drawn anew. Shape (B,)
     temperature: Tensor  # α. Shape ()
 
-    def summary(self) -> Diagnostics:
+    def summary(self, target_entropy: float) -> Diagnostics:
         """As numbers."""
+        entropy = -float(self.log_prob.mean())
         return Diagnostics(
             critic_loss=float(self.errors.mean(1).sum()),
             actor_loss=float(self.costs.mean()),
             q=float(self.q.mean()),
             explained_variance=explained_variance(self.q.mean(0), self.wanted),
-            entropy=-float(self.log_prob.mean()),
+            entropy=entropy,
+            entropy_over_target=entropy - target_entropy,
             temperature=float(self.temperature),
         )
 
@@ -259,10 +268,8 @@ def update(learner: Learner, batch: Batch, critic_only: bool = False) -> Losses:
     if not critic_only:
         losses = [costs]
         if config.temperature == "automatic":
-            target_entropy = config.target_entropy
-            if target_entropy is None:
-                target_entropy = -float(policy.action_dim)
-            losses.append(temperature_loss(learner.log_temperature, log_prob, target_entropy))
+            goal = learner.target_entropy
+            losses.append(temperature_loss(learner.log_temperature, log_prob, goal))
         learner.actor_optimiser.zero_grad()
         # The critics take part in the costs, not in this step: theirs are not even computed.
         parameters = learner.actor_optimiser.parameters
