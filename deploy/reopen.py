@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import onnx
@@ -53,7 +54,8 @@ def reopen(path: Path, task: DeployableTask) -> Policy:
 
 
 def _require_task(path: Path, contract: Contract, task: DeployableTask) -> None:
-    if contract.terms != describe(task.terms) or contract.action_scale != task.action_scale:
+    terms = json.loads(json.dumps(describe(task.terms)))  # in JSON, a tuple is a list
+    if contract.terms != terms or contract.action_scale != task.action_scale:
         raise PolicyError(f"{path}: its observations or actions are not those of the task")
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -26,9 +24,10 @@ from surefoot.deploy.log import LogWriter, read_log
 from surefoot.deploy.schedule import Schedule
 from surefoot.models.robot_file import load_robot
 from tiny_policy import tiny_policy
+from verbs import refuse, succeed, succeed_with_json
 
 if TYPE_CHECKING:
-    from surefoot.control.metrics import Metrics
+    pass
 
 ROBOT = load_robot("quadruped")
 
@@ -43,28 +42,6 @@ def policy(tmp_path: Path) -> str:
     path = tmp_path / "tiny.onnx"
     path.write_bytes(tiny_policy())
     return str(path)
-
-
-def succeed(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
-    """What a command prints."""
-    assert main(list(words)) == status
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
-
-
-def succeed_with_json(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> Any:
-    """The object on the last line of what a command prints."""
-    return json.loads(succeed(capsys, *words, "--json", status=status).splitlines()[-1])
-
-
-def refuse(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line on stderr of a command that cannot be done as asked."""
-    assert main(list(words)) == 2
-    err = capsys.readouterr().err
-    assert err.endswith("\n") and err.count("\n") == 1, err
-    assert err.startswith(f"surefoot {words[0]}: ")
-    return err
 
 
 # --- help -------------------------------------------------------------------------------------
@@ -595,165 +572,3 @@ def test_a_log_that_was_cut_off_is_replayed_with_a_word(capsys, run_log: Path, t
     cut.write_bytes(run_log.read_bytes()[:-30_000])
     out = " ".join(succeed(capsys, "replay", str(cut), "--mode", "policy").split())
     assert "cut off" in out and "agrees" in out
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run of the smallest kind, and what was said about it."""
-    folder = tmp_path_factory.mktemp("train") / "run"
-    words = ["-m", "surefoot", "train", "walk", "--run", str(folder), *SMALL, "--json"]
-    run = subprocess.run(
-        [sys.executable, *words, "--steps", "24000", "--episodes", "2"],
-        capture_output=True,
-        text=True,
-        cwd=folder.parent,
-    )
-    assert run.returncode == 0, run.stderr
-    return folder, run.stdout
-
-
-SMALL = ("--num-envs", "64", "--horizon", "8", "--hidden", "16", "--epochs", "1")
-
-
-def test_train_leaves_a_whole_run(trained: tuple[Path, str]):
-    folder, out = trained
-    result = json.loads(out.splitlines()[-1])
-    assert result["steps"] == 24064  # 47 updates of 64 × 8
-    assert result["policy"] == str(folder / "policy.onnx")
-    assert set(result["evaluation"]) == {"nominal", "randomised"}
-    names = {path.name for path in folder.iterdir()}
-    assert {"policy.onnx", "config.json", "checkpoint.pt"} <= names
-    assert [name for name in names if name.startswith("events.out.tfevents")]
-    config = json.loads((folder / "config.json").read_text())
-    assert config["config"]["num_envs"] == 64 and config["about"]["task"] == "walk"
-    contract = Controller(folder / "policy.onnx", ROBOT).contract
-    assert contract.training["steps"] == 24064
-    assert contract.training["config"]["hidden"] == [16]
-    assert contract.evaluation == result["evaluation"]
-
-
-def test_train_refuses_an_occupied_run_and_other_figures(capsys, trained: tuple[Path, str]):
-    folder = str(trained[0])
-    line = refuse(capsys, "train", "walk", "--run", folder, *SMALL, "--steps", "512")
-    assert "found a run" in line
-    line = refuse(
-        capsys,
-        "train",
-        "walk",
-        "--run",
-        folder,
-        *SMALL,
-        "--gamma",
-        "0.9",
-        "--steps",
-        "9",
-        "--resume",
-    )
-    assert "gamma = 0.9" in line and "0.99" in line
-
-
-def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp_path: Path):
-    folder = tmp_path / "copy"
-    shutil.copytree(trained[0], folder)
-    result = succeed_with_json(
-        capsys, "train", "walk", "--run", str(folder), *SMALL,
-        "--steps", "26000", "--episodes", "0", "--resume",
-    )  # fmt: skip
-    assert result["steps"] == 26112  # 4 updates more
-    assert "evaluation" not in result
-    assert Controller(folder / "policy.onnx", ROBOT).contract.training["steps"] == 26112
-
-
-def test_a_run_whose_budget_is_spent_says_so(capsys, trained: tuple[Path, str], tmp_path: Path):
-    folder = tmp_path / "copy"
-    shutil.copytree(trained[0], folder)
-    words = ("train", "walk", "--run", str(folder), *SMALL, "--steps", "2e4", "--resume")
-    out = succeed(capsys, *words, "--episodes", "0")
-    assert "Nothing trained: the run has had 24 k steps" in out
-
-
-def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_path: Path):
-    from surefoot.cli.watch import Watch
-    from surefoot.control import checkpoint
-
-    def train(name: str, *words: str, status: int = 0) -> str:
-        given = ("--run", name, *SMALL, "--steps", "4096", "--episodes", "0", *words)
-        assert main(["train", "walk", *given]) == status
-        return capsys.readouterr().out
-
-    train("whole")
-    update = Watch.update
-
-    def press(watch: Watch, metrics: Metrics) -> None:
-        if metrics.update == 3:
-            signal.raise_signal(signal.SIGINT)
-        update(watch, metrics)
-
-    monkeypatch.setattr(Watch, "update", press)
-    out = train("parts", status=130)
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    resume = next(line for line in out.splitlines() if "To go on" in line)
-    assert "train walk --run parts --steps 4096 --num-envs 64 --horizon 8" in resume
-    assert resume.endswith("--epochs 1 --hidden 16 --resume") and "export parts" in out
-    assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["updates"] == 3
-    train("parts", "--resume")
-    one, other = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
-    assert one["progress"]["steps"] == other["progress"]["steps"] == 4096
-    for key, value in one["policy"]["parameters"].items():
-        assert (value == other["policy"]["parameters"][key]).all(), key
-
-
-TINY_SAC = (
-    "--algo", "sac", "--learning-starts", "200", "--batch", "8", "--hidden", "8", "--buffer", "999"
-)  # fmt: skip
-
-
-def test_sac_trains_any_task_of_gymnasium_and_goes_on(capsys, tmp_path: Path):
-    folder = tmp_path / "run"
-    words = ("train", "Pendulum-v1", *TINY_SAC, "--run", str(folder))
-    result = succeed_with_json(capsys, *words, "--steps", "300")
-    assert result["steps"] == 512  # in steps of 256
-    assert result["checkpoint"] == str(folder / "checkpoint.pt")
-    assert result["evaluation"]["episodes"] == len(result["evaluation"]["returns"]) == 10
-    assert -2000 < result["evaluation"]["mean_return"] < 0
-    assert not (folder / "policy.onnx").exists()
-    assert json.loads((folder / "config.json").read_text())["algorithm"] == "sac"
-    text = succeed(capsys, *words, "--steps", "600", "--resume")
-    assert "export to policy.onnx is for robots" in text and "their episodes restarted" in text
-    assert "found task Pendulum-v1, allowed is walk" in refuse(capsys, "export", str(folder))
-    line = refuse(capsys, "train", "Pendulum-v1", "--run", str(folder), "--steps", "9", "--resume")
-    assert "found algorithm = ppo, allowed is the run's own sac" in line
-
-
-def test_a_walk_that_sac_learned_is_exported(capsys, tmp_path: Path):
-    result = succeed_with_json(
-        capsys, "train", "walk", *TINY_SAC, "--num-envs", "16", "--steps", "512",
-        "--run", str(tmp_path / "run"), "--episodes", "0",
-    )  # fmt: skip
-    contract = Controller(Path(result["policy"]), ROBOT).contract
-    assert contract.training["algorithm"] == "sac"
-    assert contract.training["config"]["temperature"] == "automatic"
-
-
-def test_a_run_is_exported_again_to_the_same_function(capsys, trained, tmp_path: Path):
-    folder = trained[0]
-    out = tmp_path / "again.onnx"
-    result = succeed_with_json(capsys, "export", str(folder), "--out", str(out))
-    assert result == {"policy": str(out), "robot": "quadruped"}
-    again, before = Controller(out, ROBOT), Controller(folder / "policy.onnx", ROBOT)
-    assert again.contract.golden == before.contract.golden
-    assert again.contract.training == before.contract.training
-    assert "--out" in refuse(capsys, "export", str(folder), "--out", str(tmp_path))
-    assert "--out" in refuse(capsys, "export", str(folder), "--out", "none/policy.onnx")
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    shutil.copy(folder / "checkpoint.pt", copy)
-    result = succeed_with_json(capsys, "export", str(copy / "checkpoint.pt"))
-    assert result["policy"] == str(copy / "policy.onnx")
-
-
-def test_evaluate_ends_with_json(capsys, trained: tuple[Path, str]):
-    words = ("evaluate", str(trained[0] / "policy.onnx"), "--episodes", "2")
-    table = succeed_with_json(capsys, *words)
-    assert table == json.loads(trained[1].splitlines()[-1])["evaluation"]

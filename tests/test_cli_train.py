@@ -1,0 +1,269 @@
+"""`surefoot train`, and what becomes of a run: export, evaluation, another run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.numpy_helper import to_array
+from surefoot.__main__ import main
+from surefoot.control import checkpoint
+from surefoot.control.metrics import Metrics
+from surefoot.deploy.controller import Controller
+from surefoot.models.robot_file import load_robot
+from verbs import refuse, succeed, succeed_with_json
+
+ROBOT = load_robot("quadruped")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of the smallest kind, and what was said about it."""
+    folder = tmp_path_factory.mktemp("train") / "run"
+    words = ["-m", "surefoot", "train", "walk", "--run", str(folder), *SMALL, "--json"]
+    run = subprocess.run(
+        [sys.executable, *words, "--steps", "24000", "--episodes", "2"],
+        capture_output=True,
+        text=True,
+        cwd=folder.parent,
+    )
+    assert run.returncode == 0, run.stderr
+    return folder, run.stdout
+
+
+SMALL = ("--num-envs", "64", "--horizon", "8", "--hidden", "16", "--epochs", "1")
+
+
+def test_train_leaves_a_whole_run(trained: tuple[Path, str]):
+    folder, out = trained
+    result = json.loads(out.splitlines()[-1])
+    assert result["steps"] == 24064  # 47 updates of 64 × 8
+    assert result["policy"] == str(folder / "policy.onnx")
+    assert set(result["evaluation"]) == {"nominal", "randomised"}
+    names = {path.name for path in folder.iterdir()}
+    assert {"policy.onnx", "config.json", "checkpoint.pt"} <= names
+    assert [name for name in names if name.startswith("events.out.tfevents")]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["config"]["num_envs"] == 64 and config["about"]["task"] == "walk"
+    contract = Controller(folder / "policy.onnx", ROBOT).contract
+    assert contract.training["steps"] == 24064
+    assert contract.training["config"]["hidden"] == [16]
+    assert contract.evaluation == result["evaluation"]
+
+
+def test_train_refuses_an_occupied_run_and_other_figures(capsys, trained: tuple[Path, str]):
+    folder = str(trained[0])
+    line = refuse(capsys, "train", "walk", "--run", folder, *SMALL, "--steps", "512")
+    assert "found a run" in line
+    line = refuse(
+        capsys,
+        "train",
+        "walk",
+        "--run",
+        folder,
+        *SMALL,
+        "--gamma",
+        "0.9",
+        "--steps",
+        "9",
+        "--resume",
+    )
+    assert "gamma = 0.9" in line and "0.99" in line
+
+
+def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp_path: Path):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained[0], folder)
+    result = succeed_with_json(
+        capsys, "train", "walk", "--run", str(folder), *SMALL,
+        "--steps", "26000", "--episodes", "0", "--resume",
+    )  # fmt: skip
+    assert result["steps"] == 26112  # 4 updates more
+    assert "evaluation" not in result
+    assert Controller(folder / "policy.onnx", ROBOT).contract.training["steps"] == 26112
+
+
+def test_a_run_whose_budget_is_spent_says_so(capsys, trained: tuple[Path, str], tmp_path: Path):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained[0], folder)
+    words = ("train", "walk", "--run", str(folder), *SMALL, "--steps", "2e4", "--resume")
+    out = succeed(capsys, *words, "--episodes", "0")
+    assert "Nothing trained: the run has had 24 k steps" in out
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_path: Path):
+    from surefoot.cli.watch import Watch
+    from surefoot.control import checkpoint
+
+    def train(name: str, *words: str, status: int = 0) -> str:
+        given = ("--run", name, *SMALL, "--steps", "4096", "--episodes", "0", *words)
+        assert main(["train", "walk", *given]) == status
+        return capsys.readouterr().out
+
+    train("whole")
+    update = Watch.update
+
+    def press(watch: Watch, metrics: Metrics) -> None:
+        if metrics.update == 3:
+            signal.raise_signal(signal.SIGINT)
+        update(watch, metrics)
+
+    monkeypatch.setattr(Watch, "update", press)
+    out = train("parts", status=130)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    resume = next(line for line in out.splitlines() if "To go on" in line)
+    assert "train walk --run parts --steps 4096 --num-envs 64 --horizon 8" in resume
+    assert resume.endswith("--epochs 1 --hidden 16 --resume") and "export parts" in out
+    assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["updates"] == 3
+    train("parts", "--resume")
+    one, other = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
+    assert one["progress"]["steps"] == other["progress"]["steps"] == 4096
+    for key, value in one["policy"]["parameters"].items():
+        assert (value == other["policy"]["parameters"][key]).all(), key
+
+
+TINY_SAC = (
+    "--algo", "sac", "--learning-starts", "200", "--batch", "8", "--hidden", "8", "--buffer", "999"
+)  # fmt: skip
+
+
+def test_sac_trains_any_task_of_gymnasium_and_goes_on(capsys, tmp_path: Path):
+    folder = tmp_path / "run"
+    words = ("train", "Pendulum-v1", *TINY_SAC, "--run", str(folder))
+    result = succeed_with_json(capsys, *words, "--steps", "300")
+    assert result["steps"] == 512  # in steps of 256
+    assert result["checkpoint"] == str(folder / "checkpoint.pt")
+    assert result["evaluation"]["episodes"] == len(result["evaluation"]["returns"]) == 10
+    assert -2000 < result["evaluation"]["mean_return"] < 0
+    assert not (folder / "policy.onnx").exists()
+    assert json.loads((folder / "config.json").read_text())["algorithm"] == "sac"
+    text = succeed(capsys, *words, "--steps", "600", "--resume")
+    assert "export to policy.onnx is for robots" in text and "their episodes restarted" in text
+    assert "found task Pendulum-v1, allowed is walk" in refuse(capsys, "export", str(folder))
+    line = refuse(capsys, "train", "Pendulum-v1", "--run", str(folder), "--steps", "9", "--resume")
+    assert "found algorithm = ppo, allowed is the run's own sac" in line
+
+
+def test_a_walk_that_sac_learned_is_exported(capsys, tmp_path: Path):
+    result = succeed_with_json(
+        capsys, "train", "walk", *TINY_SAC, "--num-envs", "16", "--steps", "512",
+        "--run", str(tmp_path / "run"), "--episodes", "0",
+    )  # fmt: skip
+    contract = Controller(Path(result["policy"]), ROBOT).contract
+    assert contract.training["algorithm"] == "sac"
+    assert contract.training["config"]["temperature"] == "automatic"
+
+
+def test_a_run_is_exported_again_to_the_same_function(capsys, trained, tmp_path: Path):
+    folder = trained[0]
+    out = tmp_path / "again.onnx"
+    result = succeed_with_json(capsys, "export", str(folder), "--out", str(out))
+    assert result == {"policy": str(out), "robot": "quadruped"}
+    again, before = Controller(out, ROBOT), Controller(folder / "policy.onnx", ROBOT)
+    assert again.contract.golden == before.contract.golden
+    assert again.contract.training == before.contract.training
+    assert "--out" in refuse(capsys, "export", str(folder), "--out", str(tmp_path))
+    assert "--out" in refuse(capsys, "export", str(folder), "--out", "none/policy.onnx")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(folder / "checkpoint.pt", copy)
+    result = succeed_with_json(capsys, "export", str(copy / "checkpoint.pt"))
+    assert result["policy"] == str(copy / "policy.onnx")
+
+
+def test_evaluate_ends_with_json(capsys, trained: tuple[Path, str]):
+    words = ("evaluate", str(trained[0] / "policy.onnx"), "--episodes", "2")
+    table = succeed_with_json(capsys, *words)
+    assert table == json.loads(trained[1].splitlines()[-1])["evaluation"]
+
+
+# --- killed and resumed -----------------------------------------------------------------------
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    graph = onnx.load(path).graph
+    return {initializer.name: to_array(initializer) for initializer in graph.initializer}
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        (SMALL, 20_480),  # 40 updates, a checkpoint every 25
+        ((*TINY_SAC, "--num-envs", "16"), 20_480),  # 40 times 32 steps of 16 robots
+    ],
+    ids=["ppo", "sac"],
+)
+def test_a_killed_run_goes_on_to_the_same_policy(options: tuple[str, ...], steps: int):
+    def command(run: str, *words: str) -> list[str]:
+        given = ("--run", run, *options, "--steps", str(steps), "--episodes", "0", *words)
+        return [sys.executable, "-m", "surefoot", "train", "walk", *given]
+
+    with subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL) as training:
+        while not Path("killed/checkpoint.pt").exists():
+            assert training.poll() is None, "it ended before its first checkpoint"
+            time.sleep(0.01)
+        training.send_signal(signal.SIGKILL)
+    done = checkpoint.load(Path("killed/checkpoint.pt"))["progress"]["steps"]
+    assert 0 < done < steps
+    assert not Path("killed/policy.onnx").exists()
+    for words in (command("killed", "--resume"), command("whole")):
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    one, other = weights(Path("whole/policy.onnx")), weights(Path("killed/policy.onnx"))
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name], name)
+
+
+# --- from an earlier policy -------------------------------------------------------------------
+
+
+def parameters(run: Path) -> dict[str, Any]:
+    return checkpoint.load(run / "checkpoint.pt")["policy"]["parameters"]
+
+
+@pytest.mark.parametrize("source", ["", "checkpoint.pt", "policy.onnx"])
+def test_a_run_begins_from_an_earlier_policy(capsys, trained: tuple[Path, str], source: str):
+    begun = trained[0] / source
+    words = ("--from", str(begun), "--critic-warm-up", "2", "--episodes", "0")
+    succeed(capsys, "train", "walk", "--run", "next", *SMALL, *words, "--steps", "1024")
+    # Two updates: the critic alone has learned, the policy is what it was.
+    before, after = parameters(trained[0]), parameters(Path("next"))
+    for name, values in before.items():
+        tolerance = 0 if source != "policy.onnx" else 1e-6  # spreads are computed back there
+        if name != "normaliser.count":
+            np.testing.assert_allclose(after[name], values, rtol=tolerance, err_msg=name)
+    about = json.loads(Path("next/config.json").read_text())["about"]
+    assert about["from"] == str(begun)
+    # And from there on it learns, without --from being said again.
+    more = ("--critic-warm-up", "2", "--steps", "2048", "--episodes", "0", "--resume")
+    succeed(capsys, "train", "walk", "--run", "next", *SMALL, *more)
+    assert (parameters(Path("next"))["network.0.weight"] != before["network.0.weight"]).any()
+
+
+def test_what_cannot_be_begun_from_is_refused(capsys, trained: tuple[Path, str]):
+    run = str(trained[0])
+    small = ("--run", "next", "--steps", "9")
+    line = refuse(capsys, "train", "walk", *small, "--from", run)
+    assert "found hidden (16,), allowed is (128, 128)" in line
+    line = refuse(capsys, "train", "walk", "--algo", "sac", *small, "--from", run)
+    assert "found kind Gaussian, allowed is SquashedGaussian" in line
+    line = refuse(capsys, "train", "Pendulum-v1", *small, "--from", f"{run}/policy.onnx")
+    assert "allowed is a run's folder" in line
+    assert "nothing" in refuse(capsys, "train", "walk", *small, "--from", "nowhere")
+    assert "no policy file" in refuse(capsys, "train", "walk", *small, "--from", "nowhere.onnx")
+    assert not Path("next").exists()
