@@ -13,11 +13,11 @@ from rich.console import Console
 
 from ..control import checkpoint
 from ..control.run import CHECKPOINT
-from ..deploy import foreign
 from ..deploy.contract import Contract
 from ..deploy.export import export_policy
-from ..deploy.foreign_rsl_rl import load_rsl_rl
-from ..deploy.foreign_stable_baselines import find_statistics, load_stable_baselines
+from ..deploy.foreign.policy import Kind, kind_of, require_same
+from ..deploy.foreign.rsl_rl import load_rsl_rl
+from ..deploy.foreign.stable_baselines import find_statistics, load_stable_baselines
 from ..deploy.log_format import POLICY_FILE
 from ..models.errors import UsageError
 from ..sim.walk import WalkEnv
@@ -27,7 +27,7 @@ CHECKED_TOGETHER = 16  # robots in the rollout that compares torch with ONNX Run
 
 
 # The options that each kind of checkpoint leaves open.
-OPTIONS: Mapping[foreign.Kind, tuple[str, ...]] = {
+OPTIONS: Mapping[Kind, tuple[str, ...]] = {
     "Surefoot": (),
     "Stable-Baselines3": ("robot", "vecnormalize"),
     "rsl_rl": ("robot", "activation"),
@@ -65,7 +65,7 @@ class Arguments:
 def run(arguments: Arguments) -> int:
     """Export the policy in a checkpoint, whosever it is."""
     source, console = arguments.source, open_console()
-    kind = foreign.kind_of(source)
+    kind = kind_of(source)
     _require_options(arguments, kind)
     out = arguments.out or (source.parent if source.is_file() else source) / POLICY_FILE
     if arguments.out:
@@ -110,9 +110,7 @@ def _training(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _export_foreign(
-    arguments: Arguments, kind: foreign.Kind, out: Path, console: Console
-) -> Contract:
+def _export_foreign(arguments: Arguments, kind: Kind, out: Path, console: Console) -> Contract:
     """Export another library's policy. Raises UsageError and PolicyError."""
     source, robot = arguments.source, arguments.robot or "quadruped"
     env = WalkEnv(CHECKED_TOGETHER, robot)
@@ -123,12 +121,12 @@ def _export_foreign(
         policy = load_stable_baselines(source, env, statistics)
     else:
         policy = load_rsl_rl(source, env, arguments.activation)
-    foreign.require_same(policy, env, arguments.seed)
+    require_same(policy, env, arguments.seed)
     training = {**policy.training, "task": arguments.task, "robot": robot}
     return export_policy(policy.actor, env, out, training, {}, arguments.seed)
 
 
-def _require_options(arguments: Arguments, kind: foreign.Kind) -> None:
+def _require_options(arguments: Arguments, kind: Kind) -> None:
     if not arguments.source.exists():
         raise UsageError(f"{arguments.source}: found nothing, allowed is the checkpoint of a run")
     if arguments.task != "walk":

@@ -20,10 +20,10 @@ import surefoot
 import torch
 from gymnasium.spaces import Box
 from surefoot.__main__ import main
-from surefoot.deploy import foreign_stable_baselines as reader
 from surefoot.deploy.controller import Controller
-from surefoot.deploy.foreign import kind_of, plain, require_same
-from surefoot.deploy.foreign_rsl_rl import load_rsl_rl
+from surefoot.deploy.foreign import stable_baselines as reader
+from surefoot.deploy.foreign.policy import kind_of, plain, require_same
+from surefoot.deploy.foreign.rsl_rl import load_rsl_rl
 from surefoot.models.errors import PolicyError
 from surefoot.models.robot_file import load_robot
 from surefoot.sim.walk import WalkEnv

@@ -1,4 +1,4 @@
-"""Policies that other libraries have learned on Surefoot's tasks. Workstation only.
+"""What a policy of another library is, and the proof that it is the same function.
 
 PPO and SAC of Stable-Baselines3, PPO of rsl_rl. Each becomes a module that maps observations (N, D)
 to actions (N, n) in the task's units, normaliser and bounds inside, and is compared with the
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..models.errors import PolicyError, UsageError
-from ..models.task import DeployableTask
-from .contract import TOLERANCE
+from ...models.errors import PolicyError, UsageError
+from ...models.task import DeployableTask
+from ..contract import TOLERANCE
 
 Kind = Literal["Surefoot", "Stable-Baselines3", "rsl_rl"]
 CHECK_TICKS = 250

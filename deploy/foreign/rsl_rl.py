@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..models.errors import UsageError
-from ..models.observation import width
-from ..models.task import DeployableTask
-from .foreign import BROKEN, Foreign, first_line, import_library, plain, table_of
+from ...models.errors import UsageError
+from ...models.observation import width
+from ...models.task import DeployableTask
+from .policy import BROKEN, Foreign, first_line, import_library, plain, table_of
 
 STD_TYPES = {"distribution.std_param": "scalar", "distribution.log_std_param": "log"}
 

@@ -1,0 +1,1 @@
+"""Policies that other libraries have learned on Surefoot's tasks. Workstation only."""
