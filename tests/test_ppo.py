@@ -253,7 +253,7 @@ def test_learns_to_go_to_the_origin(tmp_path: Path):
     assert last.progress == 1.0
     assert last.diagnostics.kl < 0.05
     assert last.episode_length is not None
-    assert last.episode == {"end/away": 0.0}
+    assert last.episode == {"end/away": 0.0, "end/time_limit": 1.0}
     # The learning rate follows the budget.
     assert first.learning_rate == 5e-3
     assert last.learning_rate == pytest.approx(5e-4 + (5e-3 - 5e-4) / 40)
