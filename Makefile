@@ -2,6 +2,7 @@
 #   make demo ARGS="--seconds 8"
 PYTHON ?= python3
 BIN = .venv/bin
+RUN := runs/walk-$(shell date +%Y%m%d-%H%M%S)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help demo pictures test test-slow lint train-walk bench-learning bench-learning-long clean
@@ -28,8 +29,8 @@ lint: .venv/dev ## style and types
 	$(BIN)/pyright
 
 train-walk: .venv/dev ## the shipped models/quadruped/walk.onnx, from nothing
-	$(BIN)/surefoot train walk --steps 4000000 --seed 0 --run runs/walk
-	cp runs/walk/policy.onnx models/quadruped/walk.onnx
+	$(BIN)/surefoot train walk --steps 4000000 --seed 0 --run $(RUN)
+	cp $(RUN)/policy.onnx models/quadruped/walk.onnx
 
 bench-learning: .venv/peers ## PPO and SAC beside their peers, in 20 minutes of an idle machine
 	$(BIN)/python benchmarks/everything.py --short $(ARGS)

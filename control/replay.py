@@ -137,16 +137,18 @@ class Replay:
         oldest = self.time - len(self)
         total = len(self) * self.num_envs
 
-        def draw(count: int) -> Tensor:
-            return torch.randint(total, (count,), generator=generator)
+        def draw(count: int) -> tuple[Tensor, Tensor, Tensor]:
+            index = torch.randint(total, (count,), generator=generator)
+            row, env = oldest + index // self.num_envs, index % self.num_envs
+            return row, env, self._flat(row, env)
 
         valid = self.arrays["valid"].flatten()
-        index = draw(size)
-        while not (found := valid[self._flat(oldest, index)]).all():
+        row, env, at = draw(size)
+        while not (found := valid[at]).all():
             wrong = (~found).nonzero().squeeze(1)
-            index[wrong] = draw(len(wrong))
-        at = self._flat(oldest, index)
-        reward, discount, last = self._returns(oldest, index)
+            for column, fresh in zip((row, env, at), draw(len(wrong)), strict=True):
+                column[wrong] = fresh
+        reward, discount, last = self._returns(row, env)
         read = {
             name: self.arrays[name].flatten(0, 1).index_select(0, last if "next" in name else at)
             for name in self.arrays
@@ -162,22 +164,19 @@ class Replay:
             next_privileged=read.get("next_privileged", read["next_obs"]),
         )
         if self.goal is not None:
-            rows = oldest + index // self.num_envs
-            self._relabel(batch, rows, index % self.num_envs, self.goal, generator)
+            self._relabel(batch, row, env, self.goal, generator)
         return batch
 
-    def _flat(self, oldest: int, index: Tensor) -> Tensor:
-        """Where the `index`-th transition, the oldest being 0, lies in the flattened arrays."""
-        row = (oldest + index // self.num_envs) % self.capacity
-        return row * self.num_envs + index % self.num_envs
+    def _flat(self, row: Tensor, env: Tensor) -> Tensor:
+        """Where the transition of a row and an environment lies in the flattened arrays."""
+        return row % self.capacity * self.num_envs + env
 
-    def _returns(self, oldest: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _returns(self, row: Tensor, env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """n-step returns, their discounts, and where their last steps lie. Shapes (B,)."""
-        newest = (len(self) - 1) * self.num_envs  # the first transition of the newest row
-        windows = index + self.num_envs * torch.arange(self.n)[:, None]
-        at = self._flat(oldest, windows)
+        rows = row + torch.arange(self.n)[:, None]
+        at = self._flat(rows, env)
         # The newest row is no episode's end, but nothing is known beyond it.
-        last = self.arrays["done"].flatten()[at] | (windows >= newest)
+        last = self.arrays["done"].flatten()[at] | (rows >= self.time - 1)
         reward = self.arrays["reward"].flatten()[at]
         terminated = self.arrays["terminated"].flatten()[at]
         reward, discount, end = n_step(reward, terminated, last, self.gamma)

@@ -216,7 +216,8 @@ class Learner:
         """Actions of the policy, in units of the Box. Shape (N, A)."""
         noise = torch.randn(len(obs), self.policy.action_dim, generator=self.generator)
         features = self.policy.features(torch.as_tensor(obs, dtype=torch.float32))
-        return self.policy.sample(features, noise)[0]
+        mean, log_std = self.policy.distribution(features)
+        return torch.addcmul(mean, noise, log_std.exp()).tanh()
 
 
 class Losses(NamedTuple):

@@ -26,7 +26,7 @@ from .sac import SACConfig
 CHECKPOINT_EVERY = 25  # iterations
 THREADS = 2  # of torch: more than this only gets in the simulator's way
 LARGE_WORK = 4e6  # multiplications of a product, from which bfloat16 pays
-SHARED_WORK = 3e7  # and a second thread
+SHARED_WORK = 4e7  # and a second thread
 
 
 @dataclass(frozen=True)
