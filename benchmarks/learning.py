@@ -34,15 +34,17 @@ from speed import NAMES
 from surefoot.control.ppo import PPOConfig
 from surefoot.control.sac import SACConfig
 
-# Ours, by algorithm and task.
-OURS: dict[tuple[Algorithm, str], PPOConfig | SACConfig] = {
-    ("ppo", "HalfCheetah-v5"): PPOConfig(num_envs=64, horizon=32, mirror=False),
-    ("ppo", "Hopper-v5"): PPOConfig(num_envs=64, horizon=32, mirror=False),
-    ("ppo", "Walker2d-v5"): PPOConfig(num_envs=64, horizon=32, mirror=False),
-    ("sac", "HalfCheetah-v5"): SACConfig(),
-    ("sac", "Hopper-v5"): SACConfig(),
-    ("sac", "Walker2d-v5"): SACConfig(),
-}
+# Ours, the same for all tasks.
+PPO = PPOConfig(
+    num_envs=64,
+    horizon=32,
+    learning_rate=1e-3,
+    final_learning_rate=1e-4,
+    entropy_coefficient=0.0,
+    hidden=(64, 64),
+)
+SAC = SACConfig(num_envs=16, updates=4, learning_starts=3_000, learning_rate=1e-3)
+OURS: dict[Algorithm, PPOConfig | SACConfig] = {"ppo": PPO, "sac": SAC}
 VECTORISER = "envpool"  # ours: a key of libraries.VECTORISERS
 # The peers' defaults on these tasks; PPO in eight environments, which are faster than one.
 PEERS: dict[Algorithm, dict[str, Any]] = {"ppo": {"n_envs": 8}, "sac": {}}
@@ -95,7 +97,7 @@ def comparison_run(
         task=task,
         steps=steps if library == "sb3" else CAP * steps,
         seed=seed,
-        config=asdict(OURS[algorithm, task]) if ours else PEERS[algorithm],
+        config=asdict(OURS[algorithm]) if ours else PEERS[algorithm],
         vectoriser=VECTORISER if ours else "gymnasium",
         evaluate_every=steps // arguments.evaluations,
         cores=arguments.cores,
@@ -111,7 +113,7 @@ def million_run(task: str, arguments: Arguments) -> Run:
         task=task,
         steps=arguments.million,
         seed=0,
-        config=asdict(OURS["sac", task]),
+        config=asdict(SAC),
         vectoriser=VECTORISER,
         evaluate_every=min(MILLION_EVERY, arguments.million // WINDOW),
         cores=arguments.cores,

@@ -48,7 +48,6 @@ PPO_OURS = {
     "gae_lambda": 0.95,
     "clip": 0.2,
     "entropy_coefficient": 0.0,
-    "value_coefficient": 1.0,  # our loss has the ½ in itself
     "max_grad_norm": 0.5,
     "hidden": (64, 64),
     "initial_std": 1.0,

@@ -316,9 +316,17 @@ def _option(name: str, value: Any) -> str:
 
 def _commit() -> str:
     """The repository's commit, with + where the tree differs from it; '' outside a repository."""
-    here = Path(__file__).parent
+    here = Path(__file__).resolve().parent
     try:
-        words = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        root = _git("-C", str(here), "rev-parse", "--show-toplevel")
+        if Path(root) != here.parent:  # Surefoot is installed inside somebody else's repository
+            return ""
+        return _git("-C", root, "describe", "--always", "--dirty=+", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], capture_output=True, text=True, check=True
+    ).stdout.strip()

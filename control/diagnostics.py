@@ -21,6 +21,7 @@ class Iteration(Generic[D]):
     """One iteration: some environment steps, and what was learned from them and earlier ones."""
 
     steps: int  # of the environments, those that only reset one included
+    updates: int  # gradient steps
     reward: float  # mean of a step
     saturation: float | None  # part of the actions at or beyond their Box's bounds, if it has any
     learning_rate: float
@@ -45,3 +46,8 @@ def saturation(action: Tensor, low: np.ndarray | float, high: np.ndarray | float
 def explained_variance(value: Tensor, target: Tensor) -> float:
     """1 − Var(target − value) / Var(target). Shapes (B,)."""
     return float(1 - (target - value).var() / (target.var() + 1e-8))
+
+
+def all_finite(*tensors: Tensor) -> bool:
+    """Whether there is no NaN or infinity in any."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

@@ -84,7 +84,8 @@ class Envs:
         assert isinstance(box, Box)
         if not np.issubdtype(box.dtype, np.floating):
             raise UsageError(f"action space: found {box}, allowed is a Box of floats")
-        self.bounds = (box.low, box.high) if box.is_bounded() else None  # of actions, each (A,)
+        self._box = box.low, box.high
+        self.bounds = self._box if box.is_bounded() else None  # of actions, each (A,)
         self._seed = seed
         self._resetting = np.zeros(self.num_envs, bool)
         self._return = np.zeros(self.num_envs)
@@ -99,9 +100,8 @@ class Envs:
         return None if self.task is None else self.task.mirror
 
     def step(self, action: np.ndarray) -> Step:
-        """Act, clipped to the action space where that is bounded. `action`: shape (N, A)."""
-        if self.bounds is not None:
-            action = np.clip(action, *self.bounds)
+        """Act, clipped to the action space. `action`: shape (N, A)."""
+        action = np.clip(action, *self._box)
         obs, reward, terminated, truncated, infos = self.env.step(action)
         obs = self._flat(obs)
         done = terminated | truncated
@@ -136,8 +136,11 @@ class Envs:
         return {k: np.concatenate([f[k] for f in finished if k in f]) for k in names}
 
     def get_state(self) -> dict[str, Any] | None:
-        """All that decides the future, or None where the environment does not expose it."""
-        if self.task is None:
+        """All that decides the future, or None where the environment does not expose it.
+
+        A wrapper around a task may have a state of its own, which nobody knows.
+        """
+        if self.task is None or self.env is not self.env.unwrapped:
             return None
         return {
             "task": self.task.get_state(),
@@ -148,11 +151,12 @@ class Envs:
             "length": self._length.copy(),
         }
 
-    def set_state(self, state: dict[str, Any] | None) -> bool:
-        """Go on from `get_state`; False if that was None: the episodes start anew instead."""
+    def set_state(self, state: dict[str, Any] | None, steps: int) -> bool:
+        """Go on from `get_state`, `steps` into the run; False if that was None: the episodes start
+        anew instead, other ones than at the run's start or at another resume.
+        """
         if self.task is None or state is None:
-            # Another seed: the episodes of the first run must not come a second time.
-            self._reset(self._seed + 1_000_003)
+            self._reset(self._seed + 1_000_003 + steps)
             self._resetting[:], self._return[:], self._length[:] = False, 0, 0
             return False
         self.task.set_state(state["task"])

@@ -62,11 +62,13 @@ def checks(config: PPOConfig | SACConfig, metrics: Sequence[Metrics]) -> list[Ch
 
 def _of_episodes(metrics: Sequence[Metrics], recent: Sequence[Metrics]) -> Iterable[Check]:
     returns = [m.episode_return for m in metrics if m.episode_return is not None]
-    if len(returns) >= 2:
+    if len(returns) >= 2 and metrics[0].update == 1:  # not where a resumed run goes on
         tenth = max(1, round(RECENT * len(returns)))
-        gain = float(np.mean(returns[-tenth:]) - np.mean(returns[:tenth]))
+        first, last = returns[:tenth], returns[-tenth:]
+        gain = float(np.mean(last) - np.mean(first))
+        noise = 2 * math.sqrt((np.var(first) + np.var(last)) / tenth)
         words = "No better than at the start: see below; if all is well there, give it more time."
-        yield Check("episode return, since the start", gain, low=0.0, too_low=words)
+        yield Check("episode return, since the start", gain, low=-noise, too_low=words)
     if (length := _mean(recent, lambda m: m.episode_length)) is not None:
         yield Check("episode length [steps]", length)
     if (share := _mean(recent, lambda m: m.saturation)) is not None:
@@ -124,7 +126,8 @@ def _of_sac(config: SACConfig, recent: Sequence[Metrics]) -> Iterable[Check]:
     )
     # What the rewards and the bonus for entropy could add up to, if they went on for ever.
     bonus = abs(mean["temperature"] * mean["entropy"])
-    most = (max(abs(m.reward) for m in learned) + bonus) / (1 - config.gamma)
+    horizon = 1 / max(1 - config.gamma, 1e-6)
+    most = (max(abs(m.reward) for m in learned) + bonus) * horizon
     yield Check(
         "Q, of what there is to earn",
         mean["q"] / max(most, 1e-9),

@@ -34,12 +34,12 @@ class PoolEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start every episode anew; with a seed, in a new pool: EnvPool's are seeded once."""
-        if isinstance(seed, int):
+        if seed is not None:
             self._pool.close()
-            self._pool = self._open(seed)
+            self._pool = self._open(int(seed))
         return self._pool.reset()
 
     def step(

@@ -3,7 +3,7 @@
 for iteration = 1, 2, … do
     run policy π_old in N environments for T steps               rollout.collect
     compute advantage estimates Â_1 … Â_TN                       returns.gae
-    optimise L_clip + c1 L_value − c2 S[π] by K epochs of minibatches
+    optimise L_clip − c2 S[π], and L_value, by K epochs of minibatches
     π_old ← π
 """
 
@@ -15,8 +15,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .diagnostics import Clock, Iteration, explained_variance, ratio_statistics, saturation
-from .distributed import average, gather, own, sum_gradients
+from ..models.errors import UsageError
+from .diagnostics import (
+    Clock,
+    Iteration,
+    all_finite,
+    explained_variance,
+    ratio_statistics,
+    saturation,
+)
+from .distributed import average, gather, own, size, sum_gradients
 from .envs import Envs
 from .losses import clipped_surrogate, squared_error
 from .policy import Gaussian, Value
@@ -49,8 +57,6 @@ class PPOConfig:
     """And at the end of the budget; linear in between."""
     entropy_coefficient: float = 0.005
     """Weight of the entropy bonus."""
-    value_coefficient: float = 1.0
-    """Weight of the value loss, in units of the returns' variance."""
     max_grad_norm: float = 1.0
     """Bound of the gradient's norm, of policy and value function each."""
     hidden: tuple[int, ...] = (128, 128)
@@ -70,23 +76,32 @@ class Learner:
     config: PPOConfig
     policy: Gaussian
     value: Value
-    optimiser: Adam
+    policy_optimiser: Adam
+    value_optimiser: Adam
     generator: torch.Generator
     rollout: Rollout  # filled anew in each iteration
 
     @classmethod
     def of(cls, envs: Envs, config: PPOConfig, seed: int) -> Learner:
-        """An untrained one for `envs`."""
+        """An untrained one for `envs`. Raises UsageError for minibatches of less than two steps."""
+        rows = size() * config.num_envs * config.horizon  # of all ranks
+        if rows < 2 * config.minibatches:
+            raise UsageError(f"minibatches: found {config.minibatches}, allowed is {rows // 2}")
         generator = torch.Generator().manual_seed(seed)
         mirror = envs.mirror if config.mirror else None
         policy = Gaussian(
             envs.obs_dim, envs.action_dim, config.hidden, config.initial_std, mirror, generator
         )
         value = Value(envs.privileged_dim, config.hidden, generator)
-        optimiser = Adam(
-            policy.parameters(), value.parameters(), learning_rate=config.learning_rate
+        return cls(
+            config,
+            policy,
+            value,
+            Adam(policy.parameters(), config.learning_rate),
+            Adam(value.parameters(), config.learning_rate),
+            generator,
+            empty_rollout(config.horizon, envs),
         )
-        return cls(config, policy, value, optimiser, generator, empty_rollout(config.horizon, envs))
 
     def iterate(
         self, envs: Envs, progress: float, clock: Clock, critic_only: bool = False
@@ -103,6 +118,7 @@ class Learner:
         beyond = None if envs.bounds is None else saturation(actions, *envs.bounds)
         return Iteration(
             steps=rewards.numel(),
+            updates=self.config.epochs * self.config.minibatches,
             reward=float(rewards[valid].mean()),
             saturation=beyond,
             learning_rate=learning_rate,
@@ -111,9 +127,17 @@ class Learner:
             diagnostics=diagnostics,
         )
 
+    def is_finite(self) -> bool:
+        """Whether all that is learned still is."""
+        return all_finite(self.policy_optimiser.vector, self.value_optimiser.vector)
+
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds beside policy and random state, each with its `state_dict`."""
-        return {"value": self.value, "optimiser": self.optimiser}
+        return {
+            "value": self.value,
+            "policy_optimiser": self.policy_optimiser,
+            "value_optimiser": self.value_optimiser,
+        }
 
 
 @dataclass(frozen=True)
@@ -137,7 +161,10 @@ def update(
     critic_only: bool = False,
 ) -> Diagnostics:
     """Improve policy and value function on fresh data, then absorb its statistics."""
-    policy, value, optimiser = learner.policy, learner.value, learner.optimiser
+    policy, value = learner.policy, learner.value
+    optimisers = [learner.value_optimiser]
+    if not critic_only:
+        optimisers.append(learner.policy_optimiser)
     ends = rollout.terminated, rollout.done
     advantage = gae(
         rollout.reward, rollout.value, rollout.next_value, *ends, config.gamma, config.gae_lambda
@@ -160,7 +187,8 @@ def update(
         target=value.to_standard(target),
     )
     entropy_weight = torch.tensor(-config.entropy_coefficient)
-    optimiser.learning_rate = learning_rate
+    for optimiser in optimisers:
+        optimiser.learning_rate = learning_rate
     history, parts = [], []
     for epoch in range(config.epochs):
         order = rows[torch.randperm(len(rows), generator=learner.generator)]
@@ -177,18 +205,17 @@ def update(
             log_prob = policy.log_prob(batch.features, batch.action)
             surrogate = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip)
             error = squared_error(value.standard(batch.critic_features), batch.target)
-            # The gradient of mean surrogate + c1 mean error − c2 entropy, of all ranks' rows.
+            # The gradient of mean surrogate + mean error − c2 entropy, of all ranks' rows.
             mean = torch.full_like(error, part / len(error))
-            optimiser.zero_grad()
+            for optimiser in optimisers:
+                optimiser.zero_grad()
             torch.autograd.backward(
-                (surrogate, error, policy.entropy()),
-                (mean, config.value_coefficient * mean, entropy_weight * part),
+                (surrogate, error, policy.entropy()), (mean, mean, entropy_weight * part)
             )
-            sum_gradients(optimiser)
-            if critic_only:
-                optimiser.groups[0].zero_()
-            optimiser.clip(config.max_grad_norm)
-            optimiser.step()
+            for optimiser in optimisers:
+                sum_gradients(optimiser)
+                optimiser.clip(config.max_grad_norm)
+                optimiser.step()
             if epoch == config.epochs - 1:
                 statistics = ratio_statistics(log_prob, batch.log_prob, config.clip)
                 losses = surrogate.detach().mean(), error.detach().mean()

@@ -51,6 +51,8 @@ class Replay:
     def __init__(
         self, envs: Envs, capacity: int, gamma: float, n: int = 1, hindsight: int = 0
     ) -> None:
+        if hindsight < 0:
+            raise UsageError(f"hindsight: found {hindsight}, allowed is 0 or more")
         if hindsight and envs.goal is None:
             raise UsageError(
                 f"hindsight: found {hindsight} for an environment without goals, allowed is 0"
@@ -195,14 +197,18 @@ class Replay:
         future = row + (share * (end - row + 1)).astype(np.int64)
         next_obs = self.arrays["next_obs"].numpy()
         desired = next_obs[future % self.capacity, env][:, goal.achieved]
+        achieved = batch.next_obs.numpy()[:count, goal.achieved]
+        original = batch.next_obs.numpy()[:count, goal.desired].copy()
         for obs in (batch.obs, batch.next_obs):
             obs.numpy()[:count, goal.desired] = desired
-        achieved = batch.next_obs.numpy()[:count, goal.achieved]
         assert goal.reward is not None  # refused at the start
         batch.reward.numpy()[:count] = goal.reward(achieved, desired)
         if goal.terminated is not None:
-            ended = goal.terminated(achieved, desired)
-            batch.discount.numpy()[:count] = np.where(ended, 0.0, self.gamma)
+            discount = batch.discount.numpy()[:count]
+            # What the goal that was asked for does not explain, a fall, ends it for any other.
+            fell = (discount == 0) & ~np.asarray(goal.terminated(achieved, original), bool)
+            ended = fell | goal.terminated(achieved, desired)
+            discount[:] = np.where(ended, 0.0, self.gamma)
 
     def _note_ends(self, time: int, done: np.ndarray) -> None:
         for env in np.flatnonzero(done):
@@ -211,6 +217,11 @@ class Replay:
             self._began[env] = time + 1
 
     # --- on disk ------------------------------------------------------------------------------
+
+    def begin(self, run_dir: Path) -> None:
+        """Remove what an earlier run may have left in `run_dir`."""
+        for path, _, _ in _segments(run_dir / FOLDER):
+            path.unlink()
 
     def get_state(self, run_dir: Path) -> dict[str, Any]:
         """Write the rows added since the last call into `run_dir`; what a checkpoint must hold.

@@ -27,6 +27,7 @@ from .ppo import PPOConfig
 from .sac import SACConfig
 
 CHECKPOINT = "checkpoint.pt"
+VARYING = ("commit", "from")  # of what is known about a run, that which a resume may change
 
 Config = PPOConfig | SACConfig
 Learner = ppo.Learner | sac.Learner
@@ -39,7 +40,7 @@ class Progress:
     updates: int = 0  # iterations
     steps: int = 0  # of all environments
     elapsed: float = 0.0  # training time [s]
-    warm_up: int = 0  # of the iterations, those in which the critic alone learns
+    warm_up: int = 0  # iterations to come in which the critic alone learns
 
 
 class Run:
@@ -56,10 +57,17 @@ class Run:
     ) -> None:
         """An untrained one; nothing is written yet. Raises UsageError as `make` and the learner."""
         self.folder, self.seed, self.about = folder, seed, dict(about)
+        self._owned = isinstance(env, str)
         self.envs = make(env, config.num_envs, seed + distributed.rank() * config.num_envs, pool)
         of = ppo.Learner.of if isinstance(config, PPOConfig) else sac.Learner.of
         self.learner: Learner = of(self.envs, config, seed)  # type: ignore[arg-type]
         self.done = Progress()
+        self._task = {
+            "environment": env if isinstance(env, str) else type(env.unwrapped).__name__,
+            "observations": self.envs.obs_dim,
+            "privileged observations": self.envs.privileged_dim,
+            "actions": self.envs.action_dim,
+        }
 
     def begin(self, earlier: Policy | None) -> None:
         """Write what the run is into its folder; take over an earlier policy if there is one.
@@ -74,23 +82,35 @@ class Run:
         distributed.take_over(self._learned())
         if distributed.rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if isinstance(self.learner, sac.Learner):
+                self.learner.replay.begin(self.folder)
             _write_config(self.folder, config, self.seed, self.about)
 
     def resume(self, saved: dict[str, Any]) -> bool:
-        """Go on from a checkpoint; False if the environments could only start episodes anew."""
+        """Go on from a checkpoint; False if the environments could only start episodes anew.
+
+        Raises:
+            UsageError: it is of another task.
+        """
+        _require_equal(self._task, saved["task"])
         self.learner.policy.load_state_dict(saved["policy"]["parameters"])
         for name, part in self.learner.parts().items():
             part.load_state_dict(saved[name])
         self.learner.generator.set_state(saved["generator"])
         for name, number in saved["progress"].items():
             setattr(self.done, name, number)
-        exactly = self.envs.set_state(_envs_of_ranks(saved)[distributed.rank()])
+        exactly = self.envs.set_state(_envs_of_ranks(saved)[distributed.rank()], self.done.steps)
         if isinstance(self.learner, sac.Learner):
             self.learner.replay.set_state(saved["replay"], self.folder)
             if not exactly:
                 self.learner.replay.cut()
         distributed.take_over(self._learned())
         return exactly
+
+    def close(self) -> None:
+        """End the environments, if they were made here."""
+        if self._owned:
+            self.envs.env.close()
 
     def save(self) -> None:
         """Write the checkpoint: the old one or the new one is whole at any moment."""
@@ -109,6 +129,7 @@ class Run:
             **self._learned(),
             "generator": self.learner.generator.get_state(),
             "envs": states if len(states) > 1 else states[0],
+            "task": self._task,
             "progress": asdict(self.done),
             "config": asdict(self.learner.config),
             "seed": self.seed,
@@ -129,17 +150,19 @@ def algorithm(config: Config) -> str:
     return "ppo" if isinstance(config, PPOConfig) else "sac"
 
 
-def saved_in(folder: Path, resume: bool, config: Config, seed: int) -> dict[str, Any] | None:
+def saved_in(
+    folder: Path, resume: bool, config: Config, seed: int, about: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """The checkpoint to resume.
 
     Raises:
-        UsageError: there is none, or one to spoil, or one of another algorithm, configuration, seed
-            or number of processes.
+        UsageError: there is none, or one to spoil, or one of another algorithm, configuration,
+            seed, task or number of processes.
     """
     path = folder / CHECKPOINT
     if resume:
         saved = checkpoint.load(path)
-        _require_same(saved, config, seed)
+        _require_same(saved, config, seed, about)
         return saved
     if path.exists():
         raise UsageError(f"{folder}: found a run, allowed is a new folder, or to resume it")
@@ -150,19 +173,28 @@ def _envs_of_ranks(saved: dict[str, Any]) -> list[Any]:
     return saved["envs"] if isinstance(saved["envs"], list) else [saved["envs"]]
 
 
-def _require_same(saved: dict[str, Any], config: Config, seed: int) -> None:
-    wanted = {"algorithm": algorithm(config), **asdict(config), "seed": seed}
-    theirs = {"algorithm": saved["algorithm"], **saved["config"], "seed": saved["seed"]}
-    for name, found in theirs.items():
-        if wanted.get(name) != found:
-            raise UsageError(
-                f"resume: found {name} = {wanted.get(name)}, allowed is the run's own {found}"
-            )
+def _require_same(
+    saved: dict[str, Any], config: Config, seed: int, about: Mapping[str, Any]
+) -> None:
+    _require_equal(
+        {"algorithm": algorithm(config), **asdict(config), "seed": seed},
+        {"algorithm": saved["algorithm"], **saved["config"], "seed": saved["seed"]},
+    )
+    facts = {name: fact for name, fact in about.items() if name not in VARYING}
+    _require_equal(facts, {name: fact for name, fact in saved["about"].items() if name in facts})
     ranks = len(_envs_of_ranks(saved))
     if ranks != distributed.size():
         raise UsageError(
             f"resume: found {distributed.size()} processes, allowed is the run's own {ranks}"
         )
+
+
+def _require_equal(wanted: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    for name, found in saved.items():
+        if wanted.get(name) != found:
+            raise UsageError(
+                f"resume: found {name} = {wanted.get(name)}, allowed is the run's own {found}"
+            )
 
 
 def _write_config(run_dir: Path, config: Config, seed: int, about: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..models.errors import UsageError
-from .diagnostics import Clock, Iteration, explained_variance, saturation
+from .diagnostics import Clock, Iteration, all_finite, explained_variance, saturation
 from .envs import Envs
 from .losses import soft_target, squared_error, temperature_loss
 from .networks import TwinMLP
@@ -150,8 +150,8 @@ class Learner:
             critic,
             target,
             log_temperature,
-            Adam(learned, learning_rate=config.learning_rate),
-            Adam(critic.parameters(), learning_rate=config.learning_rate),
+            Adam(learned, config.learning_rate),
+            Adam(critic.parameters(), config.learning_rate),
             gather_parameters(target.parameters()),
             generator,
             replay,
@@ -167,7 +167,7 @@ class Learner:
             first, last = config.initial_temperature, config.final_temperature
             self.log_temperature.data.fill_(math.log(first * (last / first) ** min(progress, 1.0)))
         rows = max(ITERATION_ROWS, ITERATION // envs.num_envs)
-        rewards, actions, losses = [], [], None
+        rewards, actions, losses, updates = [], [], None, 0
         for _ in range(rows):
             obs, privileged = envs.obs.copy(), envs.privileged.copy()
             action = self._act(obs)
@@ -179,6 +179,7 @@ class Learner:
                 started = clock()
                 for _ in range(config.updates):
                     losses = update(self, replay.sample(config.batch, self.generator), critic_only)
+                updates += config.updates
                 learn_time += clock() - started
         if config.normalise:  # frozen until here
             seen, seen_privileged = replay.recent(rows)
@@ -187,6 +188,7 @@ class Learner:
             self.critic.normaliser.absorb(seen_privileged)
         return Iteration(
             steps=rows * envs.num_envs,
+            updates=updates,
             reward=float(np.concatenate(rewards).mean()) if any(map(len, rewards)) else 0.0,
             saturation=saturation(torch.cat(actions), -SATURATED, SATURATED),
             learning_rate=config.learning_rate,
@@ -200,6 +202,10 @@ class Learner:
         """What an automatic temperature holds [nat]: −1 an action, if nothing else is asked."""
         wanted = self.config.target_entropy
         return -float(self.policy.action_dim) if wanted is None else wanted
+
+    def is_finite(self) -> bool:
+        """Whether all that is learned still is."""
+        return all_finite(self.actor_optimiser.vector, self.critic_optimiser.vector)
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds beside policy and random state, each with its `state_dict`."""

@@ -14,18 +14,16 @@ class Adam:
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1, in the order of section 2).
 
     The parameters are gathered into one vector, of which the modules' own become views: a step is
-    six operations, however many layers there are, and one takes the norm of a group's gradient.
+    six operations, however many layers there are, and one takes the gradient's norm.
     """
 
     BETAS, EPSILON = (0.9, 0.999), 1e-8
 
-    def __init__(self, *groups: Iterable[nn.Parameter], learning_rate: float) -> None:
-        several = [list(group) for group in groups]
+    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
         self.learning_rate = learning_rate
-        self.parameters = [p for group in several for p in group]
+        self.parameters = list(parameters)
         self.vector = gather_parameters(self.parameters)
         self.gradient = torch.zeros_like(self.vector)
-        self.groups = self.gradient.split([sum(p.numel() for p in group) for group in several])
         sizes = [p.numel() for p in self.parameters]
         for p, part in zip(self.parameters, self.gradient.split(sizes), strict=True):
             p.grad = part.view_as(p)
@@ -37,10 +35,9 @@ class Adam:
         self.gradient.zero_()
 
     def clip(self, largest: float) -> None:
-        """Scale the gradient of each group to a norm of `largest` at most."""
-        for gradient in self.groups:
-            if (norm := float(gradient.norm())) > largest:
-                gradient.mul_(largest / norm)
+        """Scale the gradient to a norm of `largest` at most."""
+        if (norm := float(self.gradient.norm())) > largest:
+            self.gradient.mul_(largest / norm)
 
     @torch.no_grad()
     def step(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch.utils.tensorboard import SummaryWriter
 
-from ..models.errors import UsageError
+from ..models.errors import Diverged, UsageError
 from . import distributed
 from .checkpoint import Policy
 from .diagnostics import Clock
@@ -57,7 +57,10 @@ def train(
     about: Mapping[str, Any] | None = None,
     clock: Clock = time.perf_counter,
 ) -> Trained:
-    """Train a policy until the budget is spent. KeyboardInterrupt saves, and goes on.
+    """Train a policy until the budget is spent.
+
+    A KeyboardInterrupt that `on_update` raises saves first, so nothing is lost; one that cuts an
+    iteration short leaves the last checkpoint as it is.
 
     Started by torchrun, each rank has `config.num_envs` environments, counts the steps of all, and
     gets the same policy; rank 0's clock decides, and its `run_dir` alone is read and written.
@@ -80,22 +83,26 @@ def train(
     Raises:
         UsageError: no budget, an occupied or empty `run_dir`, another configuration than that of
             the run to resume, ranks that differ, or an environment that cannot be learned from.
+        Diverged: what was learned is no longer finite; the last checkpoint still is.
         RankLost: another rank ended; the last checkpoint is whole.
     """
     if minutes is None and steps is None:
         raise UsageError("budget: found none, allowed is a number of minutes, of steps, or both")
     _require_alike(config, seed, minutes, steps, resume, about)
-    saved = distributed.from_first(lambda: saved_in(run_dir, resume, config, seed))
+    saved = distributed.from_first(lambda: saved_in(run_dir, resume, config, seed, about or {}))
     with torch_settings(config):
         run = Run(env, config, run_dir, seed, pool, about or {})
         exactly = None if saved is None else run.resume(saved)
         if saved is None:
             run.begin(earlier)
         done, before, start = run.done, run.done.elapsed, clock()
-        with _events(run_dir, done.steps) as log:
+        with _events(run_dir, done.steps) as log, closing(run):
+            whole = True  # between iterations, when all parts of the run belong together
             try:
                 while _spent(done, minutes, steps) < 1:
+                    whole = False
                     metrics = _iterate(run, minutes, steps, lambda: before + clock() - start, clock)
+                    whole = True
                     log(metrics, algorithm(config))
                     if on_update is not None:
                         distributed.together(on_update, metrics)
@@ -103,9 +110,10 @@ def train(
                         run.save()
                 run.save()
             except KeyboardInterrupt as interrupt:
-                # All updates so far; one that was cut short is done anew by whoever resumes. Ranks
-                # that were not stopped together have no common state to save.
-                if distributed.size() == 1 or isinstance(interrupt, distributed.Stopped):
+                # Ranks that were not stopped together have no common state to save.
+                if whole and (
+                    distributed.size() == 1 or isinstance(interrupt, distributed.Stopped)
+                ):
                     run.save()
                 raise
     path = run_dir / CHECKPOINT
@@ -122,7 +130,14 @@ def _iterate(
     """One iteration of all ranks."""
     done = run.done
     progress = _spent(done, minutes, steps)
-    it = run.learner.iterate(run.envs, progress, clock, done.updates < done.warm_up)
+    it = run.learner.iterate(run.envs, progress, clock, critic_only=done.warm_up > 0)
+    if not run.learner.is_finite():
+        raise Diverged(
+            f"learning has diverged after {done.steps} steps: a reward or an observation that is "
+            "no finite number, or too high a learning rate; the last checkpoint is from before"
+        )
+    if it.updates:
+        done.warm_up = max(0, done.warm_up - 1)
     done.updates += 1
     done.steps += it.steps
     done.elapsed = distributed.from_first(elapsed)
@@ -168,7 +183,8 @@ def torch_settings(config: Config) -> Iterator[None]:
     )
     work = minibatch * max(config.hidden, default=1) ** 2
     precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    torch.set_float32_matmul_precision("medium" if work >= LARGE_WORK else "highest")
+    large = work * distributed.size() >= LARGE_WORK  # ranks round as one process would
+    torch.set_float32_matmul_precision("medium" if large else "highest")
     torch.set_num_threads(min(THREADS, threads) if work >= SHARED_WORK else 1)
     try:
         yield

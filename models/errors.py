@@ -36,6 +36,10 @@ class UsageError(SurefootError, ValueError):
     """An argument that cannot be used as given."""
 
 
+class Diverged(SurefootError, ArithmeticError):
+    """What was learned is no longer finite."""
+
+
 class LogError(SurefootError, ValueError):
     """A log that cannot be started, or cannot be read."""
 

@@ -20,14 +20,16 @@ def network(seed: int) -> nn.Sequential:
 def test_it_does_what_torch_does_with_each_parameter(largest: float):
     ours, value = network(0), network(1)
     theirs, their_value = copy.deepcopy(ours), copy.deepcopy(value)
-    adam = Adam(ours.parameters(), value.parameters(), learning_rate=1e-2)
+    adam, other = Adam(ours.parameters(), 1e-2), Adam(value.parameters(), 1e-2)
     reference = torch.optim.Adam([*theirs.parameters(), *their_value.parameters()], 1e-2)
     x = torch.randn(5, 3)
     for _ in range(20):
         adam.zero_grad()
+        other.zero_grad()
         (ours(x).square().sum() + value(x).sum()).backward()
-        adam.clip(largest)
-        adam.step()
+        for one in (adam, other):
+            one.clip(largest)
+            one.step()
         reference.zero_grad()
         (theirs(x).square().sum() + their_value(x).sum()).backward()
         clip_grad_norm_(theirs.parameters(), largest)
