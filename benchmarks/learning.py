@@ -36,8 +36,11 @@ from surefoot.control.sac import SACConfig
 
 # Ours, the same for all tasks.
 PPO = PPOConfig(
-    num_envs=64,
-    horizon=32,
+    num_envs=32,
+    horizon=128,
+    epochs=10,
+    minibatches=16,
+    initial_std=0.7,
     learning_rate=1e-3,
     final_learning_rate=1e-4,
     entropy_coefficient=0.0,

@@ -113,16 +113,15 @@ def evaluator(task: str) -> Callable[[Policy, int], float]:
 
 def train_surefoot(run: Run, watch: Watch) -> dict[str, Any]:
     """As surefoot.control.train.train does (a test compares the weights), without its folder."""
-    from surefoot.control import ppo, sac
     from surefoot.control.envs import make
+    from surefoot.control.run import learner_of
     from surefoot.control.train import torch_settings
 
     config = surefoot_config(run)
     watch.clock = Clock()  # imports left out
     with torch_settings(config):
         envs = make(run.task, config.num_envs, run.seed, **VECTORISERS[run.vectoriser])
-        of = ppo.Learner.of if isinstance(config, ppo.PPOConfig) else sac.Learner.of
-        learner: Any = of(envs, config, run.seed)  # type: ignore[arg-type]
+        learner = learner_of(envs, config, run.seed)
         steps, ended = 0, False
         while steps < run.steps and not ended:
             steps += learner.iterate(envs, steps / run.steps, watch.clock).steps

@@ -22,7 +22,8 @@ from libraries import say, surefoot_config, updates_until
 from records import Run
 from surefoot.control.envs import Envs, make
 from surefoot.control.policy import Gaussian
-from surefoot.control.replay import Replay
+from surefoot.control.replay_buffer import Replay
+from surefoot.control.run import learner_of
 from surefoot.control.train import torch_settings
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -120,8 +121,7 @@ def measure(run: Run) -> dict[str, Any]:
     config = surefoot_config(run)
     with torch_settings(config):
         envs = make(run.task, config.num_envs, run.seed, pool=False)
-        of = ppo.Learner.of if run.algorithm == "ppo" else sac.Learner.of
-        learner: Any = of(envs, config, run.seed)
+        learner: Any = learner_of(envs, config, run.seed)
         alone = _environment_alone(envs)
         steps = 0
         while steps < run.warm_up:

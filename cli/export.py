@@ -100,7 +100,7 @@ def _training(state: dict[str, Any]) -> dict[str, Any]:
     parameters = state["policy"]["parameters"]
     std = {"std": parameters["log_std"].exp().tolist()} if "log_std" in parameters else {}
     return {
-        "algorithm": state.get("algorithm", "ppo"),
+        "algorithm": state["algorithm"],
         "config": state["config"],
         "seed": state["seed"],
         "steps": state["progress"]["steps"],

@@ -18,7 +18,7 @@ from .policy import Gaussian, SquashedGaussian
 
 Policy = Gaussian | SquashedGaussian
 
-FORMAT = 1
+FORMAT = 2
 _NUMPY = "__numpy__"
 
 
@@ -91,7 +91,7 @@ def load_policy(path: Path) -> Policy:
     mirror = None
     if state["mirrored"]:  # its index and sign are among the parameters
         mirror = Mirror(_identity(obs_dim), _identity(0), _identity(action_dim))
-    if state.get("kind", "Gaussian") == "Gaussian":  # the only one at first
+    if state["kind"] == "Gaussian":
         policy = Gaussian(obs_dim, action_dim, state["hidden"], mirror=mirror)
     else:
         box = torch.zeros(action_dim)  # its bounds are among the parameters, too

@@ -45,7 +45,7 @@ def saturation(action: Tensor, low: np.ndarray | float, high: np.ndarray | float
 
 def explained_variance(value: Tensor, target: Tensor) -> float:
     """1 − Var(target − value) / Var(target). Shapes (B,)."""
-    return float(1 - (target - value).var() / (target.var() + 1e-8))
+    return float(1 - (target - value).var() / target.var().clamp_min(1e-30))
 
 
 def all_finite(*tensors: Tensor) -> bool:

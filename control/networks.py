@@ -31,8 +31,9 @@ class Normaliser(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, smallest_std: float = SMALLEST_STD) -> None:
         super().__init__()
+        self.smallest_std = smallest_std
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
@@ -62,7 +63,7 @@ class Normaliser(nn.Module):
         self.mean.add_(delta * weight)
         self.count.copy_(count)
         self.shift.copy_(self.mean)
-        self.scale.copy_(1 / (self.variance.sqrt() + SMALLEST_STD))
+        self.scale.copy_(1 / (self.variance.sqrt() + self.smallest_std))
 
 
 class Reflect(nn.Module):

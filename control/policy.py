@@ -163,7 +163,7 @@ class Value(nn.Module):
     ) -> None:
         super().__init__()
         self.normaliser = Normaliser(obs_dim)
-        self.returns = Normaliser(1)
+        self.returns = Normaliser(1, smallest_std=1e-6)
         self.network = mlp((obs_dim, *hidden, 1), last_gain=1.0, generator=generator)
 
     def forward(self, privileged: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from gymnasium.vector import VectorEnv
 from ..models.errors import UsageError
 from . import checkpoint, distributed, ppo, sac
 from .checkpoint import Policy
-from .envs import make
+from .envs import Envs, make
 from .ppo import PPOConfig
 from .sac import SACConfig
 
@@ -59,9 +59,8 @@ class Run:
         self.folder, self.seed, self.about = folder, seed, dict(about)
         self._owned = isinstance(env, str)
         self.envs = make(env, config.num_envs, seed + distributed.rank() * config.num_envs, pool)
-        of = ppo.Learner.of if isinstance(config, PPOConfig) else sac.Learner.of
-        self.learner: Learner = of(self.envs, config, seed)  # type: ignore[arg-type]
-        self.done = Progress()
+        self.learner = learner_of(self.envs, config, seed)
+        self.progress = Progress()
         self._task = {
             "environment": env if isinstance(env, str) else type(env.unwrapped).__name__,
             "observations": self.envs.obs_dim,
@@ -78,7 +77,7 @@ class Run:
         config = self.learner.config
         if earlier is not None:
             checkpoint.transfer(earlier, self.learner.policy)
-            self.done.warm_up = config.critic_warm_up
+            self.progress.warm_up = config.critic_warm_up
         distributed.take_over(self._learned())
         if distributed.rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,8 +97,10 @@ class Run:
             part.load_state_dict(saved[name])
         self.learner.generator.set_state(saved["generator"])
         for name, number in saved["progress"].items():
-            setattr(self.done, name, number)
-        exactly = self.envs.set_state(_envs_of_ranks(saved)[distributed.rank()], self.done.steps)
+            setattr(self.progress, name, number)
+        exactly = self.envs.set_state(
+            _envs_of_ranks(saved)[distributed.rank()], self.progress.steps
+        )
         if isinstance(self.learner, sac.Learner):
             self.learner.replay.set_state(saved["replay"], self.folder)
             if not exactly:
@@ -130,7 +131,7 @@ class Run:
             "generator": self.learner.generator.get_state(),
             "envs": states if len(states) > 1 else states[0],
             "task": self._task,
-            "progress": asdict(self.done),
+            "progress": asdict(self.progress),
             "config": asdict(self.learner.config),
             "seed": self.seed,
             "about": self.about,
@@ -143,6 +144,13 @@ class Run:
         """What ranks have in common, beside the random state."""
         parts = {name: part.state_dict() for name, part in self.learner.parts().items()}
         return {"policy": checkpoint.policy_state(self.learner.policy), **parts}
+
+
+def learner_of(envs: Envs, config: Config, seed: int) -> Learner:
+    """An untrained learner of the algorithm that a configuration is for."""
+    if isinstance(config, PPOConfig):
+        return ppo.Learner.of(envs, config, seed)
+    return sac.Learner.of(envs, config, seed)
 
 
 def algorithm(config: Config) -> str:

@@ -27,8 +27,8 @@ from .envs import Envs
 from .losses import soft_target, squared_error, temperature_loss
 from .networks import TwinMLP
 from .policy import SquashedGaussian, TwinQ, twin_values
-from .replay import Batch, Replay
-from .steps import Adam, follow, gather_parameters
+from .replay_buffer import Batch, Replay
+from .steps import Adam, flatten_parameters, polyak_update
 
 ITERATION = 256  # environment steps between two looks of the session,
 ITERATION_ROWS = 32  # but no fewer steps of all environments than these
@@ -152,7 +152,7 @@ class Learner:
             log_temperature,
             Adam(learned, config.learning_rate),
             Adam(critic.parameters(), config.learning_rate),
-            gather_parameters(target.parameters()),
+            flatten_parameters(target.parameters()),
             generator,
             replay,
         )
@@ -283,6 +283,6 @@ def update(learner: Learner, batch: Batch, critic_only: bool = False) -> Losses:
         torch.autograd.backward(losses, [share] * len(losses), inputs=parameters)
         learner.actor_optimiser.step()
 
-    follow(learner.target_vector, learner.critic_optimiser.vector, config.tau)
+    polyak_update(learner.target_vector, learner.critic_optimiser.vector, config.tau)
     met = errors, costs, q, wanted, log_prob, temperature
     return Losses(*(tensor.detach() for tensor in met))

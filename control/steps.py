@@ -22,7 +22,7 @@ class Adam:
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
         self.learning_rate = learning_rate
         self.parameters = list(parameters)
-        self.vector = gather_parameters(self.parameters)
+        self.vector = flatten_parameters(self.parameters)
         self.gradient = torch.zeros_like(self.vector)
         sizes = [p.numel() for p in self.parameters]
         for p, part in zip(self.parameters, self.gradient.split(sizes), strict=True):
@@ -62,7 +62,7 @@ class Adam:
         self._steps = int(state["steps"])
 
 
-def gather_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
+def flatten_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
     """One vector of which the parameters become views, in their order. Shape (n,)."""
     several = list(parameters)
     vector = torch.cat([p.detach().flatten() for p in several])
@@ -72,6 +72,6 @@ def gather_parameters(parameters: Iterable[nn.Parameter]) -> Tensor:
 
 
 @torch.no_grad()
-def follow(slow: Tensor, fast: Tensor, tau: float) -> None:
+def polyak_update(slow: Tensor, fast: Tensor, tau: float) -> None:
     """slow ← τ fast + (1 − τ) slow, in place. Shapes (n,)."""
     slow.lerp_(fast, tau)

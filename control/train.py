@@ -95,18 +95,18 @@ def train(
         exactly = None if saved is None else run.resume(saved)
         if saved is None:
             run.begin(earlier)
-        done, before, start = run.done, run.done.elapsed, clock()
-        with _events(run_dir, done.steps) as log, closing(run):
+        progress, before, start = run.progress, run.progress.elapsed, clock()
+        with _events(run_dir, progress.steps) as log, closing(run):
             whole = True  # between iterations, when all parts of the run belong together
             try:
-                while _spent(done, minutes, steps) < 1:
+                while _spent(progress, minutes, steps) < 1:
                     whole = False
                     metrics = _iterate(run, minutes, steps, lambda: before + clock() - start, clock)
                     whole = True
                     log(metrics, algorithm(config))
                     if on_update is not None:
                         distributed.together(on_update, metrics)
-                    if done.updates % CHECKPOINT_EVERY == 0:
+                    if progress.updates % CHECKPOINT_EVERY == 0:
                         run.save()
                 run.save()
             except KeyboardInterrupt as interrupt:
@@ -117,7 +117,9 @@ def train(
                     run.save()
                 raise
     path = run_dir / CHECKPOINT
-    return Trained(run.learner.policy, done.steps, done.updates, done.elapsed, path, exactly)
+    return Trained(
+        run.learner.policy, progress.steps, progress.updates, progress.elapsed, path, exactly
+    )
 
 
 def _iterate(
@@ -128,26 +130,26 @@ def _iterate(
     clock: Clock,
 ) -> Metrics:
     """One iteration of all ranks."""
-    done = run.done
-    progress = _spent(done, minutes, steps)
-    it = run.learner.iterate(run.envs, progress, clock, critic_only=done.warm_up > 0)
+    progress = run.progress
+    spent = _spent(progress, minutes, steps)
+    it = run.learner.iterate(run.envs, spent, clock, critic_only=progress.warm_up > 0)
     if not run.learner.is_finite():
         raise Diverged(
-            f"learning has diverged after {done.steps} steps: a reward or an observation that is "
-            "no finite number, or too high a learning rate; the last checkpoint is from before"
+            f"learning has diverged after {progress.steps} steps: a reward or an observation that "
+            "is no finite number, or too high a learning rate; the last checkpoint is from before"
         )
     if it.updates:
-        done.warm_up = max(0, done.warm_up - 1)
-    done.updates += 1
-    done.steps += it.steps
-    done.elapsed = distributed.from_first(elapsed)
+        progress.warm_up = max(0, progress.warm_up - 1)
+    progress.updates += 1
+    progress.steps += it.steps
+    progress.elapsed = distributed.from_first(elapsed)
     finished = _merged(distributed.gather_objects(run.envs.pop_finished()))
     means = {name: float(np.mean(values)) for name, values in finished.items()}
     return Metrics(
-        update=done.updates,
-        steps=done.steps,
-        elapsed=done.elapsed,
-        progress=min(1.0, _spent(done, minutes, steps)),
+        update=progress.updates,
+        steps=progress.steps,
+        elapsed=progress.elapsed,
+        progress=min(1.0, _spent(progress, minutes, steps)),
         steps_per_second=it.steps / max(it.collect_time + it.learn_time, 1e-9),
         collect_time=it.collect_time,
         learn_time=it.learn_time,
@@ -162,10 +164,10 @@ def _iterate(
     )
 
 
-def _spent(done: Progress, minutes: float | None, steps: int | None) -> float:
+def _spent(progress: Progress, minutes: float | None, steps: int | None) -> float:
     """Part of the budget that is spent; 1 or more when it is all gone."""
-    by_time = 0.0 if minutes is None else done.elapsed / max(60 * minutes, 1e-9)
-    by_steps = 0.0 if steps is None else done.steps / max(steps, 1)
+    by_time = 0.0 if minutes is None else progress.elapsed / max(60 * minutes, 1e-9)
+    by_steps = 0.0 if steps is None else progress.steps / max(steps, 1)
     return max(by_time, by_steps)
 
 

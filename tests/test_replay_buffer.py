@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 from surefoot.control.envs import Envs, Step
-from surefoot.control.replay import FOLDER, Replay
+from surefoot.control.replay_buffer import FOLDER, Replay
 from surefoot.models.errors import UsageError
 from toys import Counter, Point, Reach
 

@@ -16,7 +16,7 @@ from surefoot.control.checkpoint import load, load_policy
 from surefoot.control.envs import Envs
 from surefoot.control.metrics import Metrics
 from surefoot.control.ppo import PPOConfig
-from surefoot.control.replay import Replay
+from surefoot.control.replay_buffer import Replay
 from surefoot.control.sac import SACConfig
 from surefoot.control.train import train
 from surefoot.models.errors import Diverged, UsageError

@@ -26,7 +26,7 @@ from surefoot.control.losses import soft_target
 from surefoot.control.metrics import Metrics
 from surefoot.control.policy import LOG_STD, SquashedGaussian, TwinQ
 from surefoot.control.ppo import PPOConfig
-from surefoot.control.replay import FOLDER, Batch
+from surefoot.control.replay_buffer import FOLDER, Batch
 from surefoot.control.sac import Learner, SACConfig, update
 from surefoot.models.errors import UsageError
 from surefoot.models.task import Mirror, Reflection

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from surefoot.control.steps import Adam, follow, gather_parameters
+from surefoot.control.steps import Adam, flatten_parameters, polyak_update
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -72,7 +72,7 @@ def test_it_goes_on_from_its_state():
 def test_a_slow_copy_follows():
     fast, slow = network(0), network(1).requires_grad_(False)
     before = [p.clone() for p in slow.parameters()]
-    vector = gather_parameters(slow.parameters())
-    follow(vector, gather_parameters(fast.parameters()), 0.25)
+    vector = flatten_parameters(slow.parameters())
+    polyak_update(vector, flatten_parameters(fast.parameters()), 0.25)
     for p, q, old in zip(slow.parameters(), fast.parameters(), before, strict=True):
         torch.testing.assert_close(p, 0.75 * old + 0.25 * q)
