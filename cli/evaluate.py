@@ -20,6 +20,8 @@ from ..sim.evaluate import evaluate
 from .tables import evaluation_table
 from .terminal import open_console
 
+LITTLE = 0.05  # of the tracking score
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -50,10 +52,17 @@ def run(arguments: Arguments) -> int:
     figures = measure(
         arguments.policy, arguments.robot, arguments.episodes, arguments.seed, console
     )
-    console.print(evaluation_table(figures, f"{arguments.policy}"))
+    show(figures, arguments.policy, console)
     if arguments.json:
         print(jsonlib.dumps(figures))
     return 0
+
+
+def show(figures: Mapping[str, Mapping[str, Any]], policy: Path, console: Console) -> None:
+    """The table, and a word where the policy does no more than to stand."""
+    console.print(evaluation_table(figures, f"{policy}"))
+    if all(f["score"] < f["standing_still"]["score"] + LITTLE for f in figures.values()):
+        console.print("It follows hardly better than a robot that stands still: train longer.")
 
 
 def measure(
@@ -67,6 +76,8 @@ def measure(
     def act(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         return controller.infer_batch(inputs)["action"]
 
+    if not console.is_terminal:  # where there is no bar to see
+        console.print(f"Evaluating {episodes} episodes of 20 s under each condition ...")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("evaluating", total=1.0)

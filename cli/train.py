@@ -24,6 +24,7 @@ from ..control.envs import make
 from ..control.evaluate import episode_returns
 from ..control.health import Check, checks
 from ..control.ppo import PPOConfig
+from ..control.ranges import require_possible
 from ..control.run import CHECKPOINT
 from ..control.sac import SACConfig
 from ..control.train import Trained, train
@@ -33,14 +34,15 @@ from ..deploy.reopen import reopen
 from ..models.errors import UsageError
 from ..sim.randomisation import TRAINING, describe
 from ..sim.walk import WalkEnv
-from .evaluate import measure
+from .evaluate import measure, show
 from .export import export_run
-from .tables import evaluation_table, health_panel
+from .tables import health_panel
 from .terminal import command, open_console, require_folder, shown
 from .watch import Watch, shown_count
 
 DEFAULT_MINUTES = 4.0
 ROBOT_TASKS = ("walk",)
+RESUMED = ("robot", "minutes", "steps", "seed", "pool", "episodes")  # options said again
 FOREIGN_EPISODES = 10  # of the evaluation of a task that is no robot's
 
 
@@ -226,7 +228,7 @@ def _export(
     if arguments.episodes:
         figures = measure(policy, arguments.robot, arguments.episodes, arguments.seed, console)
         add_evaluation(policy, figures)
-        console.print(evaluation_table(figures, f"{policy}"))
+        show(figures, policy, console)
         result["evaluation"] = figures
     robot = "" if arguments.robot == "quadruped" else f" --robot {arguments.robot}"
     for line in (
@@ -269,14 +271,11 @@ def _require_possible(arguments: AnyArguments, folder: Path) -> None:
         raise UsageError(f"--minutes: found {arguments.minutes}, allowed is a number > 0")
     if arguments.episodes < 0:
         raise UsageError(f"--episodes: found {arguments.episodes}, allowed is 0 or more")
-    counts = {"steps": 1 if arguments.steps is None else arguments.steps}
-    of_ppo = ("num_envs", "horizon", "epochs", "minibatches")
-    of_sac = ("num_envs", "updates", "batch", "buffer", "n_step")
-    names = of_ppo if isinstance(arguments, Arguments) else of_sac
-    counts.update({name: getattr(arguments.config, name) for name in names})
-    for name, count in counts.items():
-        if count < 1:
-            raise UsageError(f"--{name.replace('_', '-')}: found {count}, allowed is 1 or more")
+    if arguments.steps is not None and arguments.steps < 1:
+        raise UsageError(f"--steps: found {arguments.steps}, allowed is 1 or more")
+    if not 0 <= arguments.seed < 2**31:
+        raise UsageError(f"--seed: found {arguments.seed}, allowed is 0 to {2**31 - 1}")
+    require_possible(arguments.config, lambda name: f"--{name.replace('_', '-')}")
     require_folder(folder, "--run")
     if arguments.resume:
         checkpoint.load(folder / CHECKPOINT)  # or it says what is wrong, before anything begins
@@ -290,15 +289,14 @@ def _tell_how_to_go_on(console: Console, arguments: AnyArguments, folder: Path) 
     own, usual = arguments, type(arguments)(task=arguments.task)
     names = [entry.name for entry in fields(own.config)]
     given = [
-        *((name, getattr(own, name), getattr(usual, name)) for name in ("robot", "minutes")),
-        *((name, getattr(own, name), getattr(usual, name)) for name in ("steps", "seed", "pool")),
+        *((name, getattr(own, name), getattr(usual, name)) for name in RESUMED),
         ("from", own.from_, None),
         ("algo", own.algo, Arguments.algo),
         *((name, getattr(own.config, name), getattr(usual.config, name)) for name in names),
     ]
     options = "".join(_option(name, value) for name, value, default in given if value != default)
     run = shown(folder)
-    call = command() if distributed.size() == 1 else "torchrun (as before) -m surefoot"
+    call = command() if distributed.size() == 1 else "torchrun (as before) -m -- surefoot"
     resume = f"{call} train {own.task} --run {run}{options} --resume"
     console.print(f"Saved. To go on:             {resume}", soft_wrap=True)
     if own.task in ROBOT_TASKS:
@@ -310,8 +308,9 @@ def _option(name: str, value: Any) -> str:
     flag = name.replace("_", "-")
     if isinstance(value, bool):
         return f" --{flag}" if value else f" --no-{flag}"
-    words = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    return f" --{flag} {words}"
+    words = value if isinstance(value, tuple) else (value,)
+    shown = (f"{word:g}" if isinstance(word, float) else str(word) for word in words)
+    return f" --{flag} {' '.join(shown)}"
 
 
 def _commit() -> str:

@@ -43,7 +43,7 @@ class Watch:
         self._task = self._bar.add_task("training", total=1.0)
         self._returns: float | None = None
         self._falls: float | None = None
-        self._told = 0.0
+        self._told = -1.0  # the first one is told at once
         self.live = Live(self._bar, console=console, refresh_per_second=4, transient=True)
 
     @contextmanager

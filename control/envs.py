@@ -8,8 +8,11 @@ action is ignored, and nothing can be learned from it. `Envs.step` gives both as
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -21,6 +24,11 @@ from ..models.errors import UsageError
 from ..models.task import Mirror, TaskEnv
 from .pool import PoolEnv, has_pool
 
+# What constructors of environments raise where they cannot be had as asked.
+BROKEN = (
+    *(gymnasium.error.Error, ImportError, AssertionError, MemoryError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
 POOLED = 8  # environments, from which EnvPool's threads are faster than Gymnasium's loop
 
 
@@ -195,7 +203,8 @@ def make(env: str | VectorEnv, num_envs: int, seed: int, pool: bool = True, **op
     """Environments by Gymnasium's id, or around a vector environment that exists already.
 
     Args:
-        env: an id such as `HalfCheetah-v5`, or a vector environment.
+        env: an id such as `HalfCheetah-v5`, or `module:Id-v0` of a module that registers it, or a
+            vector environment.
         num_envs: how many.
         seed: of the first reset.
         pool: let EnvPool step many environments, where it is installed and has the task.
@@ -208,16 +217,29 @@ def make(env: str | VectorEnv, num_envs: int, seed: int, pool: bool = True, **op
         env = PoolEnv(env, num_envs)
     if isinstance(env, str):
         try:
-            spec = gymnasium.spec(env)
+            spec = gymnasium.spec(_imported(env))
             if spec.vector_entry_point is not None and spec.max_episode_steps is not None:
                 # Gymnasium keeps the limit of steps to itself where a task has its own vectors.
                 options = {"vectorization_mode": "sync", **options}
             env = gymnasium.make_vec(spec, num_envs=num_envs, **options)
-        except (gymnasium.error.Error, ModuleNotFoundError) as error:
-            raise UsageError(f"environment: {str(error).splitlines()[0]}") from None
+        except BROKEN as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"environment: {env}: {reason}") from None
     if isinstance(env, VectorEnv) and env.num_envs != num_envs:
         raise UsageError(f"environments: found {env.num_envs}, allowed is num_envs = {num_envs}")
     return Envs(env, seed)
+
+
+def _imported(env_id: str) -> str:
+    """The id behind `module:`, once that module, which registers it, is imported."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        sys.path.insert(0, str(Path.cwd()))  # where a person's own tasks are
+        try:
+            importlib.import_module(module)
+        finally:
+            sys.path.pop(0)
+    return name
 
 
 def _goal_and_size(env: VectorEnv) -> tuple[Goal | None, int]:

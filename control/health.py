@@ -51,10 +51,9 @@ def checks(config: PPOConfig | SACConfig, metrics: Sequence[Metrics]) -> list[Ch
     if not metrics:
         return []
     recent = metrics[-max(1, round(RECENT * len(metrics))) :]
-    of_algorithm = _of_ppo if isinstance(config, PPOConfig) else _of_sac
     return [
         *_of_episodes(metrics, recent),
-        *of_algorithm(config, recent),  # type: ignore[arg-type]
+        *_of_algorithm(config, [m for m in recent if not m.critic_only]),
         *_of_terms(recent),
         *_of_ends(recent),
     ]
@@ -68,12 +67,25 @@ def _of_episodes(metrics: Sequence[Metrics], recent: Sequence[Metrics]) -> Itera
         gain = float(np.mean(last) - np.mean(first))
         noise = 2 * math.sqrt((np.var(first) + np.var(last)) / tenth)
         words = "No better than at the start: see below; if all is well there, give it more time."
-        yield Check("episode return, since the start", gain, low=-noise, too_low=words)
+        yield Check("episode return, since the start", gain, low=noise, too_low=words)
+    if not returns:
+        words = "None has ended yet: give it more time, or fewer --num-envs."
+        yield Check("episodes that ended", 0, low=1, too_low=words)
     if (length := _mean(recent, lambda m: m.episode_length)) is not None:
         yield Check("episode length [steps]", length)
     if (share := _mean(recent, lambda m: m.saturation)) is not None:
         words = "Actions lie at the bounds of their Box: lower --initial-std; look at the Box."
         yield Check("actions at their bounds", share, high=0.3, too_high=words)
+
+
+def _of_algorithm(config: PPOConfig | SACConfig, recent: Sequence[Metrics]) -> Iterable[Check]:
+    if not recent:
+        words = "The critic is still warming up (--critic-warm-up): the policy is as it was."
+        yield Check("updates of the policy", 0, low=1, too_low=words)
+    elif isinstance(config, PPOConfig):
+        yield from _of_ppo(config, recent)
+    else:
+        yield from _of_sac(config, recent)
 
 
 def _of_ppo(config: PPOConfig, recent: Sequence[Metrics]) -> Iterable[Check]:

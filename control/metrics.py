@@ -27,6 +27,7 @@ class Metrics:
     reward: float  # mean of a step
     saturation: float | None  # part of the actions at or beyond their Box's bounds
     diagnostics: ppo.Diagnostics | sac.Diagnostics
+    critic_only: bool = False  # the policy did not learn in this one
     episode: dict[str, float] = field(default_factory=dict)  # means of `infos["statistics"]`
 
 

@@ -70,11 +70,24 @@ class Replay:
         self.time = 0  # rows added so far: row t lies at t % capacity
         self.saved = 0  # of these, in the folder
 
+        try:
+            self.arrays = self._room(envs)
+        except MemoryError as error:
+            words = f"buffer: found {capacity}, allowed is what fits into memory: {error}"
+            raise UsageError(words) from None
+        # Row at which each transition's episode ends, and where the running episodes began.
+        self._end = np.zeros((self.capacity, self.num_envs), np.int64)
+        self._began = np.zeros(self.num_envs, np.int64)
+        self._cuts: list[int] = []  # rows at which a resumed run began other episodes
+
+    def _room(self, envs: Envs) -> dict[str, Tensor]:
+        """Empty arrays of all that is remembered. Raises MemoryError."""
+
         def room(*width: int, dtype: type = np.float32) -> Tensor:
             # numpy's zeros take memory where they are written to only, torch's at once.
             return torch.from_numpy(np.zeros((self.capacity, self.num_envs, *width), dtype))
 
-        self.arrays = {
+        arrays = {
             "obs": room(envs.obs_dim),
             "action": room(envs.action_dim),
             "reward": room(),
@@ -84,12 +97,9 @@ class Replay:
             "next_obs": room(envs.obs_dim),
         }
         if envs.has_privileged:
-            self.arrays["privileged"] = room(envs.privileged_dim)
-            self.arrays["next_privileged"] = room(envs.privileged_dim)
-        # Row at which each transition's episode ends, and where the running episodes began.
-        self._end = np.zeros((self.capacity, self.num_envs), np.int64)
-        self._began = np.zeros(self.num_envs, np.int64)
-        self._cuts: list[int] = []  # rows at which a resumed run began other episodes
+            arrays["privileged"] = room(envs.privileged_dim)
+            arrays["next_privileged"] = room(envs.privileged_dim)
+        return arrays
 
     def __len__(self) -> int:
         """Rows held, each of N transitions."""

@@ -20,6 +20,7 @@ from .checkpoint import Policy
 from .diagnostics import Clock
 from .metrics import Metrics, write
 from .ppo import PPOConfig
+from .ranges import require_possible
 from .run import CHECKPOINT, Config, Progress, Run, algorithm, saved_in
 from .sac import SACConfig
 
@@ -86,6 +87,9 @@ def train(
         Diverged: what was learned is no longer finite; the last checkpoint still is.
         RankLost: another rank ended; the last checkpoint is whole.
     """
+    require_possible(config)
+    if not 0 <= seed < 2**31:
+        raise UsageError(f"seed: found {seed}, allowed is 0 to {2**31 - 1}")
     if minutes is None and steps is None:
         raise UsageError("budget: found none, allowed is a number of minutes, of steps, or both")
     _require_alike(config, seed, minutes, steps, resume, about)
@@ -132,7 +136,8 @@ def _iterate(
     """One iteration of all ranks."""
     progress = run.progress
     spent = _spent(progress, minutes, steps)
-    it = run.learner.iterate(run.envs, spent, clock, critic_only=progress.warm_up > 0)
+    critic_only = progress.warm_up > 0
+    it = run.learner.iterate(run.envs, spent, clock, critic_only)
     if not run.learner.is_finite():
         raise Diverged(
             f"learning has diverged after {progress.steps} steps: a reward or an observation that "
@@ -159,6 +164,7 @@ def _iterate(
         episode_length=means.pop("length", None),
         reward=it.reward,
         saturation=it.saturation,
+        critic_only=critic_only,
         diagnostics=it.diagnostics,
         episode=means,
     )

@@ -127,7 +127,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_pa
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     resume = next(line for line in out.splitlines() if "To go on" in line)
-    assert "train walk --run parts --steps 4096 --num-envs 64 --horizon 8" in resume
+    assert "train walk --run parts --steps 4096 --episodes 0 --num-envs 64 --horizon 8" in resume
     assert resume.endswith("--epochs 1 --hidden 16 --resume") and "export parts" in out
     assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["updates"] == 3
     train("parts", "--resume")

@@ -112,6 +112,24 @@ def test_penalties_and_early_ends_are_weighed():
     assert found["ended early"].advice and found["end/fall"].value == 1.0
 
 
+def test_noise_is_no_progress_and_a_resumed_run_has_no_start():
+    flat = [metrics(episode_return=float(10 + (-1) ** i)) for i in range(40)]
+    assert "episode return, since the start" in advised(PPOConfig(), *flat)
+    late = [dataclasses.replace(m, update=100) for m in flat]
+    assert advised(PPOConfig(), *late) == set()
+
+
+def test_before_an_episode_has_ended_that_is_what_is_said():
+    assert advised(PPOConfig(), metrics(episode_return=None, episodes=0, episode={})) == {
+        "episodes that ended"
+    }
+
+
+def test_a_policy_that_waits_for_its_critic_is_not_blamed():
+    still = dataclasses.replace(WELL, kl=0.0, clip_fraction=0.0, explained_variance=-1.0)
+    assert advised(PPOConfig(), metrics(still, critic_only=True)) == {"updates of the policy"}
+
+
 def test_nothing_seen_is_nothing_said():
     assert checks(PPOConfig(), []) == []
 

@@ -13,9 +13,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import NormalizeReward
 from surefoot.control import ppo, sac
 from surefoot.control.checkpoint import load, load_policy
-from surefoot.control.envs import Envs
+from surefoot.control.envs import Envs, make
 from surefoot.control.metrics import Metrics
 from surefoot.control.ppo import PPOConfig
+from surefoot.control.ranges import require_possible
 from surefoot.control.replay_buffer import Replay
 from surefoot.control.sac import SACConfig
 from surefoot.control.train import train
@@ -210,3 +211,58 @@ def test_a_negative_hindsight_is_refused():
     envs = Envs(SyncVectorEnv([Reach]), seed=0)
     with pytest.raises(UsageError, match="hindsight: found -1"):
         sac.Learner.of(envs, SACConfig(hindsight=-1), 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (PPOConfig(gamma=1.5), "gamma: found 1.5, allowed is 0 to 1"),
+        (PPOConfig(gamma=math.nan), "gamma: found nan, allowed is 0 to 1"),
+        (PPOConfig(learning_rate=-1.0), "learning_rate: found -1.0, allowed is a number > 0"),
+        (PPOConfig(learning_rate=math.inf), "learning_rate: found inf, allowed is a number > 0"),
+        (PPOConfig(hidden=(16, 0)), "hidden: found 16 0, allowed is widths of 1 or more"),
+        (PPOConfig(epochs=0), "epochs: found 0, allowed is 1 or more"),
+        (SACConfig(tau=2.0), "tau: found 2.0, allowed is a number > 0, at most 1"),
+        (SACConfig(buffer=1), "buffer: found 1, allowed is 2 or more"),
+    ],
+)
+def test_hyperparameters_out_of_range_are_refused(config: Any, line: str, tmp_path: Path):
+    with pytest.raises(UsageError) as refused:
+        train(Point(4), config, tmp_path / "run", steps=1)
+    assert str(refused.value) == line
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_defaults_are_possible_and_every_field_has_been_thought_of():
+    for config in (PPOConfig(), SACConfig()):
+        require_possible(config)
+        for name, value in vars(config).items():
+            if isinstance(value, float) and not isinstance(value, bool):
+                with pytest.raises(UsageError):
+                    require_possible(type(config)(**{name: math.nan}))
+
+
+def test_a_buffer_beyond_memory_is_refused(monkeypatch):
+    def room(self: Replay, envs: Envs) -> None:
+        raise MemoryError("Unable to allocate 16.7 PiB")
+
+    monkeypatch.setattr(Replay, "_room", room)
+    with pytest.raises(UsageError, match="buffer: found 99, allowed is what fits into memory"):
+        Replay(Envs(Point(2), seed=0), 99, gamma=0.9)
+
+
+def test_tasks_of_a_module_are_found_and_what_cannot_be_made_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "mytasks.py").write_text(
+        "import gymnasium\n"
+        "class Broken(gymnasium.Env):\n"
+        "    def __init__(self): raise AssertionError('no such thing\\nand more')\n"
+        "gymnasium.register('Mine-v0', 'toys:Reach')\n"
+        "gymnasium.register('Broken-v0', Broken)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    envs = make("mytasks:Mine-v0", 2, 0)
+    assert envs.goal is not None
+    with pytest.raises(UsageError, match=r"^environment: mytasks:Broken-v0: no such thing$"):
+        make("mytasks:Broken-v0", 2, 0)
+    with pytest.raises(UsageError, match=r"^environment: nowhere:Mine-v0: No module named"):
+        make("nowhere:Mine-v0", 2, 0)
