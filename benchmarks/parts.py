@@ -24,6 +24,7 @@ from surefoot.control.envs import Envs, make
 from surefoot.control.policy import Gaussian
 from surefoot.control.replay_buffer import Replay
 from surefoot.control.run import learner_of
+from surefoot.control.steps import Adam
 from surefoot.control.train import torch_settings
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -34,26 +35,31 @@ REPEATS = 200  # of a matrix product
 UPDATES = 100  # of SAC, to be taken apart
 KINDS = {  # of what torch's profiler names, the first that fits
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
-    "Adam": ("Optimizer.", "aten::_fused_adam", "aten::_foreach", "aten::zero_"),
     "autograd's bookkeeping": ("autograd::",),
-    "target critics": ("aten::lerp",),
     "random numbers": ("aten::normal", "aten::random", "aten::randperm", "aten::randint"),
     "reading rows": ("aten::index", "aten::gather"),
     "other operations of torch": ("",),
 }
-PARTS_OF_BOTH = ((Envs, "step", "our view of the environment"),)
+PARTS_OF_BOTH = (
+    (Envs, "step", "our view of the environment"),
+    (torch.autograd, "backward", "update: derivatives"),
+    (Adam, "zero_grad", "update: Adam"),
+    (Adam, "clip", "update: Adam"),
+    (Adam, "step", "update: Adam"),
+)
 PARTS = {
     "ppo": (
         (Gaussian, "sample", "policy"),
         (ppo, "collect", "storing, values"),
         (ppo, "gae", "advantages"),
-        (ppo, "update", "update"),
+        (ppo, "update", "update: forward, losses"),
     ),
     "sac": (
         (sac.Learner, "_act", "policy"),
         (Replay, "add", "storing"),
         (Replay, "sample", "drawing a batch"),
-        (sac, "update", "update"),
+        (sac, "polyak_update", "update: target critics"),
+        (sac, "update", "update: forward, losses"),
     ),
 }
 
@@ -145,7 +151,7 @@ def measure(run: Run) -> dict[str, Any]:
         "whole": 1e6 * whole / count,
         "parts": parts,
         "updates_per_step": updates / count,
-        "update": 1e6 * watch.seconds["update"] / updates,
+        "update": 1e6 * sum(s for name, s in watch.seconds.items() if "update" in name) / updates,
         "shares": kinds,
         "floor": floor,
         "environment_alone": alone,
@@ -161,7 +167,7 @@ def _environment_alone(envs: Envs, steps: int = 2000) -> float:
     actions = [space.sample() for _ in range(100)]
     began = time.perf_counter()
     for index in range(steps // envs.num_envs):
-        envs.step(actions[index % len(actions)])
+        envs.env.step(actions[index % len(actions)])
     return 1e6 * (time.perf_counter() - began) / (steps // envs.num_envs * envs.num_envs)
 
 
