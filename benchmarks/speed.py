@@ -12,7 +12,6 @@ from pathlib import Path
 
 import tyro
 from analysis import Table, median_range, near
-from libraries import VECTORISERS
 from records import PACKAGES, RESULTS, Algorithm, Library, Record, Run, load
 from rich.console import Console
 from session import Session
@@ -136,22 +135,14 @@ class Arguments:
 def plan(arguments: Arguments) -> list[Run]:
     """The runs, in their order."""
     return [
-        _run(algorithm, library, vectoriser, turn, arguments)
+        _run(algorithm, library, turn, arguments)
         for algorithm in ALGORITHMS
         for turn in range(arguments.rounds)
         for library in LIBRARIES
-        for vectoriser in _vectorisers(algorithm, library)
     ]
 
 
-def _vectorisers(algorithm: Algorithm, library: Library) -> tuple[str, ...]:
-    """One environment, as SAC has here, is not for EnvPool."""
-    return tuple(VECTORISERS) if (algorithm, library) == ("ppo", "surefoot") else ("gymnasium",)
-
-
-def _run(
-    algorithm: Algorithm, library: Library, vectoriser: str, turn: int, arguments: Arguments
-) -> Run:
+def _run(algorithm: Algorithm, library: Library, turn: int, arguments: Arguments) -> Run:
     ppo = algorithm == "ppo"
     warm_up = PPO_ROLLOUT if ppo else 1024
     timed = arguments.rollouts * PPO_ROLLOUT if ppo else arguments.sac_steps
@@ -163,7 +154,6 @@ def _run(
         steps=warm_up + timed,
         seed=turn,
         config=CONFIGS[algorithm, library],
-        vectoriser=vectoriser,
         warm_up=warm_up,
         cores=arguments.cores,
     )

@@ -90,7 +90,7 @@ class _Common:
     resume: bool = False
     """Go on from the checkpoint in --run, with the budget counted from its start."""
     pool: bool = True
-    """Let EnvPool step 8 environments of Gymnasium's and more, where it is installed and has the
+    """Let EnvPool step 16 environments of Gymnasium's and more, where it is installed and has the
     task; evaluation is Gymnasium's own in any case."""
     episodes: int = 256
     """Episodes of the evaluation of a robot at the end, under each condition; 0 leaves it out.

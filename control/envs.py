@@ -29,7 +29,7 @@ BROKEN = (
     *(gymnasium.error.Error, ImportError, AssertionError, MemoryError),
     *(OSError, RuntimeError, TypeError, ValueError),
 )
-POOLED = 8  # environments, from which EnvPool's threads are faster than Gymnasium's loop
+POOLED = 16  # environments, from which EnvPool's threads are faster than Gymnasium's loop
 
 
 class Step(NamedTuple):

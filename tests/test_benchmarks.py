@@ -159,7 +159,8 @@ def comparison(ours: tuple[float, ...], theirs: tuple[float, ...]) -> analysis.T
     """The table of one seed of each library, Stable-Baselines3's return being 10."""
     runs = {"sb3": (10.0,) * 10, "surefoot": ours, "sbx": theirs}
     made = [record(replace(RUN, library=name), scores) for name, scores in runs.items()]
-    (table,) = learning.tables(made)
+    table, differences = learning.tables(made)
+    assert differences is learning.DIFFERENCES
     return table
 
 
@@ -314,5 +315,6 @@ def test_a_run_in_a_process_of_its_own(purpose: Any, algorithm: Any):
     assert math.isclose(sum(result["shares"].values()), 1, abs_tol=0.05)
     assert sum(result["parts"].values()) < result["whole"]
     tables = profiling.tables([record(run, **result)])
-    assert {row[0] for row in tables[0].rows} >= {"update", "environment", "policy", "together"}
+    names = {"update: derivatives", "update: Adam", "environment", "policy", "together"}
+    assert {row[0] for row in tables[0].rows} >= names
     assert 0 < result["floor"]["microseconds"] < result["update"]

@@ -47,10 +47,10 @@ def envpool(monkeypatch) -> SimpleNamespace:
 
 
 def test_it_is_taken_where_it_has_the_task_and_there_are_many_environments(envpool):
-    assert isinstance(make("Hopper-v5", 8, 0).env, PoolEnv)
-    assert not isinstance(make("Hopper-v5", 7, 0).env, PoolEnv)
-    assert not isinstance(make("Hopper-v5", 8, 0, pool=False).env, PoolEnv)
-    assert not isinstance(make("HalfCheetah-v5", 8, 0).env, PoolEnv)  # not on its list
+    assert isinstance(make("Hopper-v5", 16, 0).env, PoolEnv)
+    assert not isinstance(make("Hopper-v5", 15, 0).env, PoolEnv)
+    assert not isinstance(make("Hopper-v5", 16, 0, pool=False).env, PoolEnv)
+    assert not isinstance(make("HalfCheetah-v5", 16, 0).env, PoolEnv)  # not on its list
     assert not has_pool("CartPole-v1")  # on its list, but none of those compared
     assert not has_pool("Nothing-v0")
 
