@@ -32,7 +32,7 @@ train-walk: .venv/dev ## the shipped models/quadruped/walk.onnx, from nothing
 	$(BIN)/surefoot train walk --steps 4000000 --seed 0 --run $(RUN)
 	cp $(RUN)/policy.onnx models/quadruped/walk.onnx
 
-bench-learning: .venv/peers ## PPO and SAC beside their peers, in 20 minutes of an idle machine
+bench-learning: .venv/peers ## PPO and SAC beside their peers, short: few rounds, one comparison
 	$(BIN)/python benchmarks/everything.py --short $(ARGS)
 
 bench-learning-long: .venv/peers ## the same in hours, for benchmarks/RESULTS.md; resumes

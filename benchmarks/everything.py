@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: the short version in minutes, the long one in hours.
+"""Every benchmark, one after the other: the short version, or the long one, which takes hours.
 
 Stopped, it goes on with what is missing; delete the file of records to measure anew.
 """
@@ -23,7 +23,7 @@ class Arguments:
     """Measure speed, costs and learning; print the tables; the long version writes RESULTS.md."""
 
     short: bool = False
-    """At most 20 minutes: few rounds, and one short comparison on HalfCheetah-v5."""
+    """Few rounds, and one short comparison on HalfCheetah-v5."""
     results: Path | None = None
     """File of the records; results/short.json or results/long.json if not given."""
     cores: int = 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,9 @@ from records import (
     Record,
     Run,
     curve,
-    load,
     time_to_return,
 )
-from rich.console import Console
-from session import Session
+from session import Session, measure_and_print
 from speed import NAMES
 from surefoot.control.ppo import PPOConfig
 from surefoot.control.sac import SACConfig
@@ -315,12 +314,8 @@ def _million(records: list[Record]) -> Table:
 
 def main(arguments: Arguments) -> int:
     """Measure what is missing, and print the tables."""
-    console = Console()
-    with Session(arguments.results, plan(arguments), console) as session:
-        measure(arguments, session)
-    for table in tables(load(arguments.results)):
-        table.print(console)
-    return len(session.failed)
+    call = partial(measure, arguments)
+    return measure_and_print(arguments.results, plan(arguments), call, tables)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class Watch:
     curve: list[Point] = field(default_factory=list)
     warm: tuple[int, int, float] | None = None  # steps, updates, seconds after the warm-up
     last: tuple[int, int, float] = (0, 0, 0.0)
+    threads: int = 0  # of torch, while it learns
 
     def look(self, steps: int, updates: int, policy: Policy) -> bool:
         """To be called between updates; True if the run may end."""
@@ -71,7 +72,7 @@ class Watch:
             say(steps=steps, score=score)
         return self.target is not None and time_to_return(self.curve, self.target) is not None
 
-    def result(self, threads: int) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """What becomes part of the record."""
         steps, updates, seconds = self.last
         warm = self.warm or (0, 0, 0.0)
@@ -85,7 +86,7 @@ class Watch:
             "curve": self.curve,
             "stopped_early": self.target is not None and steps < self.run.steps,
             "target": self.target,
-            "torch_threads": threads,
+            "torch_threads": self.threads,
         }
 
 
@@ -116,10 +117,12 @@ def train_surefoot(run: Run, watch: Watch) -> dict[str, Any]:
     from surefoot.control.envs import make
     from surefoot.control.run import learner_of
     from surefoot.control.train import torch_settings
+    from torch import get_num_threads  # after Surefoot, see `main`
 
     config = surefoot_config(run)
     watch.clock = Clock()  # imports left out
     with torch_settings(config):
+        watch.threads = get_num_threads()
         envs = make(run.task, config.num_envs, run.seed, **VECTORISERS[run.vectoriser])
         learner = learner_of(envs, config, run.seed)
         steps, ended = 0, False
@@ -182,6 +185,7 @@ def train_peer(run: Run, watch: Watch) -> dict[str, Any]:
     env = make_vec_env(run.task, config.pop("n_envs", 1), seed=run.seed)
     algorithm = PPO if run.algorithm == "ppo" else SAC
     model = algorithm("MlpPolicy", env, seed=run.seed, device="cpu", **config)
+    watch.threads = torch.get_num_threads()
     look = Look()
     model.learn(run.steps, callback=look)
     if not look.ended:
@@ -200,13 +204,11 @@ def main(words: list[str]) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.cores])
     if run.library != "surefoot":
         # Before Surefoot, which asks OpenMP's threads to sleep: a peer runs as its users know it.
-        import torch
+        import torch  # noqa: F401
     watch = Watch(run, evaluator(run.task), target)
     train = train_surefoot if run.library == "surefoot" else train_peer
     config = train(run, watch)
-    import torch
-
-    say(result={**watch.result(torch.get_num_threads()), "config": config})
+    say(result={**watch.result(), "config": config})
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ Not profile.py: beside it, Python's own `profile` could not be imported.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tyro
 from analysis import Table, near
-from records import RESULTS, Record, Run, load
-from rich.console import Console
-from session import Session
+from records import RESULTS, Record, Run
+from session import Session, measure_and_print
 from speed import PPO_OURS, SAC_OURS, TASK
 
 HORIZON = 512  # a quarter of the other benchmarks': the same minibatches, fewer of them
@@ -111,12 +111,8 @@ def _busy(record: Record) -> tuple[str, ...]:
 
 def main(arguments: Arguments) -> int:
     """Measure what is missing, and print the tables."""
-    console = Console()
-    with Session(arguments.results, plan(arguments), console) as session:
-        measure(arguments, session)
-    for table in tables(load(arguments.results)):
-        table.print(console)
-    return len(session.failed)
+    call = partial(measure, arguments)
+    return measure_and_print(arguments.results, plan(arguments), call, tables)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from analysis import Table
 from records import (
     BUSY,
     HERE,
@@ -143,6 +144,21 @@ class Session:
     def _show(self, part: float, run: Run, now: str) -> None:
         done = self._done + min(part, 1.0) * seconds(run)
         self._progress.update(self._bar, completed=done, description=title(run), now=now)
+
+
+def measure_and_print(
+    results: Path,
+    planned: Iterable[Run],
+    measure: Callable[[Session], None],
+    tables: Callable[[list[Record]], list[Table]],
+) -> int:
+    """One benchmark alone: what is missing, then its tables; how many runs failed."""
+    console = Console()
+    with Session(results, planned, console) as session:
+        measure(session)
+    for table in tables(load(results)):
+        table.print(console)
+    return len(session.failed)
 
 
 def title(run: Run) -> str:

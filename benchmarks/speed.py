@@ -8,13 +8,13 @@ that compiling, which SBX does there, is left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tyro
 from analysis import Table, median_range, near
-from records import PACKAGES, RESULTS, Algorithm, Library, Record, Run, load
-from rich.console import Console
-from session import Session
+from records import PACKAGES, RESULTS, Algorithm, Library, Record, Run
+from session import Session, measure_and_print
 
 TASK = "HalfCheetah-v5"
 GOALS = {"ppo": 1.5, "sac": 1.2}  # times SBX's speed
@@ -164,39 +164,36 @@ def tables(records: list[Record]) -> list[Table]:
     speeds = [record for record in records if record["run"]["purpose"] == "speed"]
     made = []
     for algorithm in ("ppo", "sac"):
-        by_row: dict[tuple[Library, str], list[Record]] = {}
+        by_library: dict[Library, list[Record]] = {}
         for record in speeds:
-            run = record["run"]
-            if run["algorithm"] == algorithm:
-                by_row.setdefault((run["library"], run["vectoriser"]), []).append(record)
-        if by_row:
-            made.append(_table(algorithm, by_row))
+            if record["run"]["algorithm"] == algorithm:
+                by_library.setdefault(record["run"]["library"], []).append(record)
+        if by_library:
+            made.append(_table(algorithm, by_library))
     return [*made, DIFFERENCES] if made else []
 
 
-def _table(algorithm: str, by_row: dict[tuple[Library, str], list[Record]]) -> Table:
-    def steps(key: tuple[Library, str]) -> list[float]:
-        return [record["steps_per_second"] for record in by_row.get(key, [])]
-
-    peers: dict[Library, float] = {
-        name: median_range(steps((name, "gymnasium")))[0] for name in ("sb3", "sbx")
+def _table(algorithm: str, by_library: dict[Library, list[Record]]) -> Table:
+    speeds = {
+        library: median_range(
+            [record["steps_per_second"] for record in by_library.get(library, [])]
+        )
+        for library in LIBRARIES
     }
     rows = []
-    for (library, vectoriser), records in by_row.items():
-        middle, low, high = median_range(steps((library, vectoriser)))
+    for library, records in by_library.items():
+        middle, low, high = speeds[library]
         updates, _, _ = median_range([record["updates_per_second"] for record in records])
-        ratios = [f"{middle / peers[name]:.2f}" for name in ("sb3", "sbx")]
-        suffix = "" if vectoriser == "gymnasium" else f", {vectoriser}"
-        name = f"{NAMES[library]} {records[-1]['versions'].get(PACKAGES[library], '')}{suffix}"
+        ratios = [f"{middle / speeds[peer][0]:.2f}" for peer in ("sb3", "sbx")]
+        name = f"{NAMES[library]} {records[-1]['versions'].get(PACKAGES[library], '')}"
         threads = str(records[-1]["torch_threads"]) if library != "sbx" else "XLA's own"
         span = f"{near(low)} to {near(high)}"
         rows.append((name, threads, near(middle), span, near(updates), *ratios, _flag(records)))
     goal = GOALS[algorithm]
-    ours = median_range(steps(("surefoot", "gymnasium")))[0]
-    ratio = ours / peers["sbx"]
+    ratio = speeds["surefoot"][0] / speeds["sbx"][0]
     verdict = "reached" if ratio >= goal else "not reached"
     notes = [f"Goal: {goal:g} × SBX; measured {ratio:.2f} ×: {verdict}."]
-    if any(record["busy"] for records in by_row.values() for record in records):
+    if any(record["busy"] for records in by_library.values() for record in records):
         notes.append("Busy rounds: others used the machine meanwhile; no fair figures.")
     return Table(
         f"{algorithm.upper()} on {TASK} at the same hyperparameters",
@@ -220,12 +217,8 @@ def measure(arguments: Arguments, session: Session) -> None:
 
 def main(arguments: Arguments) -> int:
     """Measure what is missing, and print the tables."""
-    console = Console()
-    with Session(arguments.results, plan(arguments), console) as session:
-        measure(arguments, session)
-    for table in tables(load(arguments.results)):
-        table.print(console)
-    return len(session.failed)
+    call = partial(measure, arguments)
+    return measure_and_print(arguments.results, plan(arguments), call, tables)
 
 
 if __name__ == "__main__":

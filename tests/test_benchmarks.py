@@ -1,7 +1,5 @@
 """The benchmarks: their figures by hand, their records, and our side of a run for real."""
 
-# ruff: noqa: E402  # the scripts find each other by their folder, which must come first
-
 from __future__ import annotations
 
 import json
@@ -12,22 +10,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-import surefoot
-
-torch = pytest.importorskip("torch")
-ROOT = Path(surefoot.__file__).parent / "benchmarks"
-sys.path.append(str(ROOT))
-
 import analysis
 import everything
 import learning
 import libraries
+import numpy as np
 import profiling
+import pytest
 import records
 import report
 import speed
+import torch
 from libraries import Clock, Watch
 from records import Point, Run, time_to_return
 from session import Session
@@ -120,7 +113,7 @@ def test_a_watch_evaluates_at_equal_steps_and_stops_at_the_target(capsys: pytest
         ended = watch.look(steps, 2 * steps, None)
     # Scores 0, 10, …, 90: the mean of these ten is 45, at step 1000 after 10 s.
     assert watch.curve == [Point(100 * (i + 1), 1.0 * (i + 1), 10.0 * i) for i in range(10)]
-    result = watch.result(threads=2)
+    result = watch.result()
     # From the end of the warm-up, step 200 at 2 s, to step 1000 at 10 s.
     assert (result["steps_per_second"], result["updates_per_second"]) == (100.0, 200.0)
     assert (result["steps"], result["seconds"], result["stopped_early"]) == (1000, 10.0, True)
@@ -286,6 +279,7 @@ def test_what_is_measured_is_what_train_does(algorithm: Any, steps: int, tmp_pat
     config = libraries.train_surefoot(watch.run, watch)
     ours = libraries.surefoot_config(run)
     assert config == asdict(ours)
+    assert watch.threads == 1  # as `train` sets it for networks so small, and puts back
     trained = train(run.task, ours, tmp_path / "run", steps=steps, seed=3)
     assert watch.last[0] == trained.steps == steps
     for mine, theirs in zip(seen[0].parameters(), trained.policy.parameters(), strict=True):
@@ -302,7 +296,7 @@ def test_a_run_in_a_process_of_its_own(purpose: Any, algorithm: Any):
     run = Run(purpose, "surefoot", algorithm, "InvertedPendulum-v5", 1024, 0, config, warm_up=512)
     run = replace(run, evaluate_every=512, cores=1)
     script = "parts.py" if purpose == "profile" else "libraries.py"
-    words = [sys.executable, str(ROOT / script)]
+    words = [sys.executable, str(records.HERE / script)]
     asked = json.dumps({"run": records.as_json(run), "target": None})
     done = subprocess.run([*words, asked], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
