@@ -2,8 +2,9 @@
 
 A run's return is the mean of its last ten evaluations, of ten deterministic episodes each, at equal
 numbers of steps. The target is the mean over Stable-Baselines3's seeds of its return after 300 000
-steps (SAC) or 1 000 000 (PPO). Surefoot and SBX learn until they reach it, for twice as many steps
-at most. The clock stands still during evaluations; imports are left out, compilation is not.
+steps (SAC) or 1 000 000 (PPO); only its return counts, so its runs go side by side. Surefoot and
+SBX learn one at a time until they reach it, for twice as many steps at most. The clock stands still
+during evaluations; imports are left out, compilation is not.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def comparison_run(
         config=asdict(OURS[algorithm]) if ours else PEERS[algorithm],
         vectoriser=VECTORISER if ours else "gymnasium",
         evaluate_every=steps // arguments.evaluations,
-        cores=arguments.cores,
+        cores=1 if library == "sb3" else arguments.cores,
     )
 
 
@@ -135,12 +136,12 @@ def plan(arguments: Arguments) -> list[Run]:
 
 
 def measure(arguments: Arguments, session: Session) -> None:
-    """Make the runs that are missing: the target first, then the two in turn."""
+    """Make the runs that are missing: those for the target side by side, then the two in turn."""
     seeds = range(arguments.seeds)
     for algorithm in ("ppo", "sac"):
         for task in arguments.tasks:
             of_sb3 = [comparison_run(algorithm, task, "sb3", seed, arguments) for seed in seeds]
-            target = target_of([record for run in of_sb3 if (record := session.perform(run))])
+            target = target_of(session.perform_side_by_side(of_sb3, arguments.cores))
             for seed in seeds:
                 for library in ("surefoot", "sbx"):
                     run = comparison_run(algorithm, task, library, seed, arguments)
@@ -245,14 +246,16 @@ def _comparison(records: list[Record]) -> Table:
         runs = of_library(records, library)
         if runs:
             finals = ", ".join(whole(final_return(curve(run))) for run in runs)
-            busy = any(run["busy"] for run in runs)
-            rows.append((NAMES[library] + (" (busy)" if busy else ""), *_cells(found), finals))
-    busy = [record for record in records if record["busy"]]
+            busy = " (busy)" if any(run["busy"] for run in runs) else ""
+            side = "" if all(run["alone"] for run in runs) else " (side by side)"
+            rows.append((NAMES[library] + busy + side, *_cells(found), finals))
     notes = [
         f"Target {whole(target)}: Stable-Baselines3's return after {whole(steps)} steps, mean of "
         f"{len(references)} run{'s' if len(references) > 1 else ''}."
     ]
-    if busy:
+    if any(not record["alone"] for record in records):
+        notes.append("Side by side: on one core each, while the others were being used.")
+    if any(record["busy"] for record in records):
         notes.append("Busy: others used more than a tenth of the machine; not a fair time.")
     return Table(name, columns, tuple(rows), (*notes, *_verdict(times["surefoot"], times["sbx"])))
 

@@ -201,7 +201,8 @@ def main(words: list[str]) -> None:
     asked = json.loads(words[0])
     run, target = Run(**asked["run"]), asked["target"]
     if hasattr(os, "sched_setaffinity"):  # before any library counts the cores
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.cores])
+        first = asked["first_core"]
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[first : first + run.cores])
     if run.library != "surefoot":
         # Before Surefoot, which asks OpenMP's threads to sleep: a peer runs as its users know it.
         import torch  # noqa: F401

@@ -1,4 +1,7 @@
-"""Runs one after the other, each in a process of its own, under a bar with the time left."""
+"""Runs, each in a process of its own, one after the other, under a bar with the time left.
+
+Runs of which only the return counts may go side by side, each on a core of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 from analysis import Table
@@ -52,6 +58,8 @@ class Session:
         self.failed: list[Run] = []
         self._total = sum(seconds(run) for run in planned)
         self._done = 0.0
+        self._under_way: dict[str, float] = {}  # seconds of it done, by title
+        self._lock = Lock()
         left, right = (TextColumn(text) for text in COLUMNS)
         times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
         # The rate of the last hour: runs of one kind come together and last long.
@@ -69,20 +77,43 @@ class Session:
 
     def perform(self, run: Run, target: float | None = None) -> Record | None:
         """The record of `run`: an earlier one, or that of running it now; None if it fails."""
+        return self._perform(run, target, first_core=0, alone=True)
+
+    def perform_side_by_side(self, runs: Iterable[Run], cores: int) -> list[Record]:
+        """The records of runs of one core each, `cores` at a time: their times are not fair."""
+        free: SimpleQueue[int] = SimpleQueue()
+        for core in range(cores):
+            free.put(core)
+
+        def perform(run: Run) -> Record | None:
+            core = free.get()
+            try:
+                return self._perform(run, None, first_core=core, alone=cores == 1)
+            finally:
+                free.put(core)
+
+        with ThreadPoolExecutor(cores) as pool:
+            return [record for record in pool.map(perform, runs) if record is not None]
+
+    def _perform(
+        self, run: Run, target: float | None, first_core: int, alone: bool
+    ) -> Record | None:
         record = find(load(self.results), run, target)
-        if record is None:
-            record = self._measure(run, target)
-            if record is not None:
-                append(self.results, record)
-        else:
+        if record is not None:
             self._total -= seconds(run)  # it took no time: the rate must not profit
             self._progress.update(self._bar, total=self._total)
             return record
-        self._done += seconds(run)
-        self._show(0.0, run, "")
+        record = self._measure(run, target, first_core, alone)
+        with self._lock:
+            if record is not None:
+                append(self.results, record)
+            self._under_way.pop(title(run), None)
+            self._done += seconds(run)
         return record
 
-    def _measure(self, run: Run, target: float | None) -> Record | None:
+    def _measure(
+        self, run: Run, target: float | None, first_core: int, alone: bool
+    ) -> Record | None:
         """Run it in a fresh process, and note what else the machine was doing."""
         time.sleep(SETTLE)
         load_before = os.getloadavg()[0]
@@ -91,7 +122,7 @@ class Session:
         words = [
             sys.executable,
             str(HERE / script),
-            json.dumps({"run": as_json(run), "target": target}),
+            json.dumps({"run": as_json(run), "target": target, "first_core": first_core}),
         ]
         with tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -109,12 +140,13 @@ class Session:
                 self.failed.append(run)
                 return None
         took, others = time.perf_counter() - began, None
-        if busy is not None and (after := busy_seconds()) is not None:
+        if alone and busy is not None and (after := busy_seconds()) is not None:
             mine = _children_seconds() - used
             others = max(0.0, (after - busy - mine) / (took * (os.cpu_count() or 1)))
         record = {
             "run": as_json(run),
             **(result or {}),
+            "alone": alone,
             "load_before": round(load_before, 2),
             "others": None if others is None else round(others, 3),
             "busy": others is not None and others > BUSY,
@@ -142,7 +174,9 @@ class Session:
         return result
 
     def _show(self, part: float, run: Run, now: str) -> None:
-        done = self._done + min(part, 1.0) * seconds(run)
+        with self._lock:
+            self._under_way[title(run)] = min(part, 1.0) * seconds(run)
+            done = self._done + sum(self._under_way.values())
         self._progress.update(self._bar, completed=done, description=title(run), now=now)
 
 

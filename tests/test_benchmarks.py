@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import analysis
@@ -23,6 +24,7 @@ import speed
 import torch
 from libraries import Clock, Watch
 from records import Point, Run, time_to_return
+from rich.console import Console
 from session import Session
 
 RUN = Run("learning", "surefoot", "ppo", "HalfCheetah-v5", steps=1000, seed=0)
@@ -43,6 +45,7 @@ def record(run: Run = RUN, scores: tuple[float, ...] = (), **facts: Any) -> dict
         "seconds": made[-1].seconds if made else 10.0,
         "stopped_early": False,
         "busy": False,
+        "alone": True,
         "torch_threads": 2,
         "versions": {"surefoot": "0.1.0", "stable-baselines3": "2", "sbx-rl": "0"},
         "machine": {"cpu": "a processor"},
@@ -226,7 +229,9 @@ def test_the_report_leaves_what_is_written_by_hand(tmp_path: Path):
 def test_everything_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     results, made, broken = tmp_path / "short.json", [], ["sbx"]
 
-    def measured(self: Session, run: Run, target: float | None) -> dict[str, Any] | None:
+    def measured(
+        self: Session, run: Run, target: float | None, first_core: int, alone: bool
+    ) -> dict[str, Any] | None:
         made.append((run, target))
         if run.library in broken:
             self.failed.append(run)
@@ -256,6 +261,27 @@ def test_everything_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert everything.main(arguments) == 0
     assert made == []
     assert {run.purpose for run in first} == {"speed", "learning", "profile"}
+
+
+def test_side_by_side_each_run_has_a_core_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    both, taken = Barrier(2, timeout=60), []
+
+    def measured(self: Session, run: Run, target: None, first_core: int, alone: bool) -> Any:
+        taken.append(first_core)
+        if run.seed < 2:
+            both.wait()  # neither of the first two ends before the other has begun
+            assert sorted(taken) == [0, 1]
+        return record(run, seconds=float(first_core))
+
+    monkeypatch.setattr(Session, "_measure", measured)
+    runs = [replace(RUN, seed=seed, cores=1) for seed in range(3)]
+    with Session(tmp_path / "results.json", runs, Console(quiet=True)) as session:
+        found = session.perform_side_by_side(runs, cores=2)
+    assert [each["run"]["seed"] for each in found] == [0, 1, 2]
+    kept = records.load(tmp_path / "results.json")
+    assert sorted(each["run"]["seed"] for each in kept) == [0, 1, 2]
 
 
 SMALL = {
@@ -297,7 +323,7 @@ def test_a_run_in_a_process_of_its_own(purpose: Any, algorithm: Any):
     run = replace(run, evaluate_every=512, cores=1)
     script = "parts.py" if purpose == "profile" else "libraries.py"
     words = [sys.executable, str(records.HERE / script)]
-    asked = json.dumps({"run": records.as_json(run), "target": None})
+    asked = json.dumps({"run": records.as_json(run), "target": None, "first_core": 0})
     done = subprocess.run([*words, asked], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1][1:])["result"]
