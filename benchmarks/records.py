@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from surefoot.cli.commit import commit
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -138,17 +139,9 @@ def versions(library: Library) -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    if library == "surefoot" and (commit := _commit()):
-        found["surefoot"] += f" ({commit})"
+    if library == "surefoot" and (here := commit()):
+        found["surefoot"] += f" ({here})"
     return found
-
-
-def _commit() -> str:
-    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def busy_seconds() -> float | None:

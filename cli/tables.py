@@ -68,7 +68,9 @@ def health_panel(checks: Sequence[Check]) -> Group:
         ]
     for check in checks:
         style = "yellow" if check.advice else ""
-        table.add_row(Text(check.figure), f"{check.value:.3g}", _span(*check.range), style=style)
+        table.add_row(
+            Text(check.figure), f"{check.value:.3g}", _span(check.low, check.high), style=style
+        )
     return Group(table, *advice, Text())
 
 

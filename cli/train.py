@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json as jsonlib
 import math
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -34,6 +33,7 @@ from ..deploy.reopen import reopen
 from ..models.errors import UsageError
 from ..sim.randomisation import TRAINING, describe
 from ..sim.walk import WalkEnv
+from .commit import commit
 from .evaluate import measure, show
 from .export import export_run
 from .tables import health_panel
@@ -167,7 +167,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     if minutes is None and arguments.steps is None:
         minutes = DEFAULT_MINUTES
     env: str | VectorEnv = arguments.task
-    about = {"task": arguments.task, "commit": _commit()}
+    about = {"task": arguments.task, "commit": commit()}
     if arguments.from_:
         about["from"] = str(arguments.from_)
     if arguments.task in ROBOT_TASKS:
@@ -273,9 +273,7 @@ def _require_possible(arguments: AnyArguments, folder: Path) -> None:
         raise UsageError(f"--episodes: found {arguments.episodes}, allowed is 0 or more")
     if arguments.steps is not None and arguments.steps < 1:
         raise UsageError(f"--steps: found {arguments.steps}, allowed is 1 or more")
-    if not 0 <= arguments.seed < 2**31:
-        raise UsageError(f"--seed: found {arguments.seed}, allowed is 0 to {2**31 - 1}")
-    require_possible(arguments.config, lambda name: f"--{name.replace('_', '-')}")
+    require_possible(arguments.config, arguments.seed, lambda name: f"--{name.replace('_', '-')}")
     require_folder(folder, "--run")
     if arguments.resume:
         checkpoint.load(folder / CHECKPOINT)  # or it says what is wrong, before anything begins
@@ -311,21 +309,3 @@ def _option(name: str, value: Any) -> str:
     words = value if isinstance(value, tuple) else (value,)
     shown = (f"{word:g}" if isinstance(word, float) else str(word) for word in words)
     return f" --{flag} {' '.join(shown)}"
-
-
-def _commit() -> str:
-    """The repository's commit, with + where the tree differs from it; '' outside a repository."""
-    here = Path(__file__).resolve().parent
-    try:
-        root = _git("-C", str(here), "rev-parse", "--show-toplevel")
-        if Path(root) != here.parent:  # Surefoot is installed inside somebody else's repository
-            return ""
-        return _git("-C", root, "describe", "--always", "--dirty=+", "--exclude=*")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(
-        ["git", *words], capture_output=True, text=True, check=True
-    ).stdout.strip()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.errors import UsageError
+from ..models.errors import UsageError, first_line
 from ..models.task import Mirror, Reflection
 from .policy import Gaussian, SquashedGaussian
 
@@ -60,8 +60,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         table = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise UsageError(f"{path}: not a whole checkpoint: {reason}") from None
+        raise UsageError(f"{path}: not a whole checkpoint: {first_line(error)}") from None
     found = table.get("format") if isinstance(table, dict) else None
     if found != FORMAT:
         raise UsageError(f"{path}: found format {found}, allowed is {FORMAT}")
@@ -106,21 +105,20 @@ def transfer(earlier: Policy, policy: Policy) -> None:
     Raises:
         UsageError: they are of different kinds or sizes, or act in different Boxes.
     """
+    theirs, ours = policy_state(earlier), policy_state(policy)
     for what in ("kind", "obs_dim", "action_dim", "hidden"):
-        found, wanted = policy_state(earlier)[what], policy_state(policy)[what]
+        found, wanted = theirs[what], ours[what]
         if found != wanted:
             raise UsageError(f"earlier policy: found {what} {found}, allowed is {wanted}")
-    own = {name: values for name, values in policy.state_dict().items() if "reflect" in name}
-    theirs = {
-        name: values for name, values in earlier.state_dict().items() if "reflect" not in name
-    }
+    kept = {name: values for name, values in policy.state_dict().items() if "reflect" in name}
+    given = {name: values for name, values in earlier.state_dict().items() if "reflect" not in name}
     for name in ("low", "high"):
-        if name in theirs and not torch.equal(theirs[name], policy.state_dict()[name]):
+        if name in given and not torch.equal(given[name], policy.state_dict()[name]):
             raise UsageError(
-                f"earlier policy: found actions from {theirs['low'].tolist()} to "
-                f"{theirs['high'].tolist()}, allowed is the task's own Box"
+                f"earlier policy: found actions from {given['low'].tolist()} to "
+                f"{given['high'].tolist()}, allowed is the task's own Box"
             )
-    policy.load_state_dict(theirs | own)
+    policy.load_state_dict(given | kept)
 
 
 def _identity(n: int) -> Reflection:

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..models.errors import SurefootError, UsageError
+from ..models.errors import SurefootError, UsageError, first_line
 from .steps import Adam
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
@@ -105,7 +105,7 @@ def threads() -> int:
 
 
 def gather(x: Tensor) -> Tensor:
-    """The columns of all ranks side by side. Shape (T, N) → (T, W·N)."""
+    """The columns of all ranks side by side. Shape (T, N, ...) → (T, W·N, ...)."""
     if size() == 1:
         return x
     parts = [torch.empty_like(x) for _ in range(size())]
@@ -274,4 +274,4 @@ def _or_lost() -> Iterator[None]:
 
 def _reason(error: RuntimeError) -> str:
     """The first line, without the place in torch's sources that gloo puts before it."""
-    return str(error).splitlines()[0].split("] ", 1)[-1].rstrip(". ")
+    return first_line(error).split("] ", 1)[-1].rstrip(". ")

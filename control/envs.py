@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from ..models.errors import UsageError
+from ..models.errors import UsageError, first_line
 from ..models.task import Mirror, TaskEnv
 from .pool import PoolEnv, has_pool
 
@@ -140,8 +140,7 @@ class Envs:
         `infos["statistics"]`; empty when no episode ended.
         """
         finished, self._finished = self._finished, []
-        names = dict.fromkeys(name for episodes in finished for name in episodes)
-        return {k: np.concatenate([f[k] for f in finished if k in f]) for k in names}
+        return merged(finished)
 
     def get_state(self) -> dict[str, Any] | None:
         """All that decides the future, or None where the environment does not expose it.
@@ -223,11 +222,16 @@ def make(env: str | VectorEnv, num_envs: int, seed: int, pool: bool = True, **op
                 options = {"vectorization_mode": "sync", **options}
             env = gymnasium.make_vec(spec, num_envs=num_envs, **options)
         except BROKEN as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"environment: {env}: {reason}") from None
+            raise UsageError(f"environment: {env}: {first_line(error)}") from None
     if isinstance(env, VectorEnv) and env.num_envs != num_envs:
         raise UsageError(f"environments: found {env.num_envs}, allowed is num_envs = {num_envs}")
     return Envs(env, seed)
+
+
+def merged(tables: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The columns of several tables, joined by name; a table may lack some."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {k: np.concatenate([table[k] for table in tables if k in table]) for k in names}
 
 
 def _imported(env_id: str) -> str:

@@ -22,7 +22,7 @@ RECENT = 0.1  # of the iterations, those whose mean is looked at
 
 @dataclass(frozen=True)
 class Check:
-    """One figure. Where it is outside its range, the advice for that side."""
+    """One figure. Where it is below `low` or above `high`, the advice for that side."""
 
     figure: str
     value: float
@@ -30,11 +30,6 @@ class Check:
     high: float = math.inf
     too_low: str = ""
     too_high: str = ""
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """What is healthy; infinite where there is no bound."""
-        return self.low, self.high
 
     @property
     def advice(self) -> str:

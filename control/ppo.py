@@ -86,7 +86,9 @@ class Learner:
         """An untrained one for `envs`. Raises UsageError for minibatches of less than two steps."""
         rows = size() * config.num_envs * config.horizon  # of all ranks
         if rows < 2 * config.minibatches:
-            raise UsageError(f"minibatches: found {config.minibatches}, allowed is {rows // 2}")
+            raise UsageError(
+                f"minibatches: found {config.minibatches}, allowed is {rows // 2} or fewer"
+            )
         generator = torch.Generator().manual_seed(seed)
         mirror = envs.mirror if config.mirror else None
         policy = Gaussian(

@@ -17,13 +17,16 @@ AT_LEAST_ZERO = (
     *("final_learning_rate", "entropy_coefficient", "learning_starts", "hindsight"),
     *("initial_temperature", "final_temperature", "critic_warm_up"),
 )
+SEEDS = 2**31  # what every library's generator takes
 ABOVE_ZERO = ("learning_rate", "clip", "max_grad_norm", "initial_std")
 
 
 def require_possible(
-    config: PPOConfig | SACConfig, shown: Callable[[str], str] = lambda name: name
+    config: PPOConfig | SACConfig, seed: int = 0, shown: Callable[[str], str] = lambda name: name
 ) -> None:
-    """Raise UsageError for a hyperparameter out of its range, named as `shown` writes it."""
+    """Raise UsageError for what is out of its range, named as `shown` writes it."""
+    if not 0 <= seed < SEEDS:
+        raise UsageError(f"{shown('seed')}: found {seed}, allowed is 0 to {SEEDS - 1}")
     for name in (field.name for field in fields(config)):
         found = getattr(config, name)
         if (allowed := _allowed(name, found)) is not None:

@@ -117,14 +117,14 @@ class Learner:
         """An untrained one for `envs`.
 
         Raises:
-            UsageError: unbounded actions, a spread or a temperature that is none, or as `Replay`.
+            UsageError: unbounded actions, a temperature of none that must fall, or as `Replay`.
         """
         if envs.bounds is None:
             box = envs.env.single_action_space
             raise UsageError(f"action space: found {box}, allowed for SAC is a bounded Box")
-        for name in ("initial_std", "initial_temperature", "final_temperature"):
+        for name in ("initial_temperature", "final_temperature"):
             found = getattr(config, name)
-            fixed = name != "initial_std" and config.temperature == "fixed"
+            fixed = config.temperature == "fixed"
             if not (found > 0 or (fixed and found == 0)):
                 bound = ">= 0" if fixed else "> 0"
                 raise UsageError(f"{name}: found {found}, allowed is a number {bound}")

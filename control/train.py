@@ -18,6 +18,7 @@ from ..models.errors import Diverged, UsageError
 from . import distributed
 from .checkpoint import Policy
 from .diagnostics import Clock
+from .envs import merged
 from .metrics import Metrics, write
 from .ppo import PPOConfig
 from .ranges import require_possible
@@ -87,9 +88,7 @@ def train(
         Diverged: what was learned is no longer finite; the last checkpoint still is.
         RankLost: another rank ended; the last checkpoint is whole.
     """
-    require_possible(config)
-    if not 0 <= seed < 2**31:
-        raise UsageError(f"seed: found {seed}, allowed is 0 to {2**31 - 1}")
+    require_possible(config, seed)
     if minutes is None and steps is None:
         raise UsageError("budget: found none, allowed is a number of minutes, of steps, or both")
     _require_alike(config, seed, minutes, steps, resume, about)
@@ -148,7 +147,7 @@ def _iterate(
     progress.updates += 1
     progress.steps += it.steps
     progress.elapsed = distributed.from_first(elapsed)
-    finished = _merged(distributed.gather_objects(run.envs.pop_finished()))
+    finished = merged(distributed.gather_objects(run.envs.pop_finished()))
     means = {name: float(np.mean(values)) for name, values in finished.items()}
     return Metrics(
         update=progress.updates,
@@ -233,9 +232,3 @@ def _require_alike(
     )
     if distributed.size() > 1 and isinstance(config, SACConfig):
         raise UsageError(f"processes: found {distributed.size()}, allowed for sac is 1")
-
-
-def _merged(finished: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Statistics of all ranks' episodes, by name."""
-    names = dict.fromkeys(name for table in finished for name in table)
-    return {k: np.concatenate([table[k] for table in finished if k in table]) for k in names}

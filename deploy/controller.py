@@ -16,7 +16,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # pyright: ignore
 
 from ..hardware.interface import Sample
-from ..models.errors import PolicyError
+from ..models.errors import PolicyError, first_line
 from ..models.observation import input_widths
 from ..models.robot import Robot
 from .contract import KEY, Contract
@@ -182,8 +182,8 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
         _ = [(w.name, w.shape) for w in (*session.get_inputs(), *session.get_outputs())]
         return session
     except BROKEN_FILE as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PolicyError(f"not a policy that ONNX Runtime can load: {line}") from None
+        reason = first_line(error)
+        raise PolicyError(f"not a policy that ONNX Runtime can load: {reason}") from None
 
 
 def read_contract(session: onnxruntime.InferenceSession) -> Contract:

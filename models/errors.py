@@ -48,6 +48,11 @@ class RenderError(SurefootError, RuntimeError):
     """This machine has no way to render."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, for a message of one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def require_finite(**arrays: np.ndarray) -> None:
     """Raise `NonFiniteError` naming the first array, of any shape, that holds a NaN or infinity."""
     import numpy as np  # here, so that `surefoot --help` need not wait for it

@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,9 +24,6 @@ from surefoot.deploy.schedule import Schedule
 from surefoot.models.robot_file import load_robot
 from tiny_policy import tiny_policy
 from verbs import refuse, succeed, succeed_with_json
-
-if TYPE_CHECKING:
-    pass
 
 ROBOT = load_robot("quadruped")
 
@@ -516,9 +512,8 @@ def test_robots_that_all_fell_at_once_have_no_error(capsys):
         "standing_still": {"score": 0.25, "vx": 0.2, "vy": 0.2, "yaw_rate": 0.2},
     }  # fmt: skip
     open_console().print(evaluation_table({"nominal": figures}, "policy"))
-    assert next(line for line in capsys.readouterr().out.splitlines() if "vx" in line).split()[
-        -2:
-    ] == ["-", "0.200"]
+    row = next(line for line in capsys.readouterr().out.splitlines() if "vx" in line)
+    assert row.split()[-2:] == ["-", "0.200"]
 
 
 def test_replay_ends_with_json(capsys, run_log: Path, tmp_path: Path):

@@ -7,31 +7,23 @@ library's own answers all along a rollout before anything is written.
 
 from __future__ import annotations
 
-import importlib
-import math
-import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from ...models.errors import PolicyError, UsageError
+from ...models.errors import PolicyError
 from ...models.task import DeployableTask
 from ..contract import TOLERANCE
+from .files import BROKEN, table_of
 
 Kind = Literal["Surefoot", "Stable-Baselines3", "rsl_rl"]
 CHECK_TICKS = 250
-# What a file that is damaged, or of other versions, may raise where it is unpickled.
-BROKEN = (
-    *(pickle.UnpicklingError, EOFError, ImportError, OSError, RuntimeError, AssertionError),
-    *(AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile),
-)
 
 
 @dataclass(frozen=True)
@@ -80,38 +72,3 @@ def require_same(foreign: Foreign, task: DeployableTask, seed: int = 0) -> None:
                 f"differ by {error:.3g} at tick {tick}, allowed is {TOLERANCE:g}"
             )
         obs = task.step(expected)[0]
-
-
-# --- for the readers of each library's files ---------------------------------------------------
-
-
-def import_library(module: str, package: str) -> ModuleType:
-    """A library that Surefoot itself does not need. Raises UsageError where it is missing."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"{package} cannot be imported ({first_line(error)}), and its own network is what the "
-            f"export is checked with: pip install {package}"
-        ) from None
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, for a message of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def table_of(value: Any) -> Mapping[str, Any]:
-    """What should be a table, or an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def plain(value: Any) -> Any:
-    """As JSON can hold it; what it cannot, in words."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | None) else str(value)

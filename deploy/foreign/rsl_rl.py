@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...models.errors import UsageError
+from ...models.errors import UsageError, first_line
 from ...models.observation import width
 from ...models.task import DeployableTask
-from .policy import BROKEN, Foreign, first_line, import_library, plain, table_of
+from .files import BROKEN, import_library, plain, table_of
+from .policy import Foreign
 
 STD_TYPES = {"distribution.std_param": "scalar", "distribution.log_std_param": "log"}
 

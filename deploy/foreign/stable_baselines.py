@@ -15,10 +15,11 @@ import torch
 from gymnasium import Space
 from torch import Tensor, nn
 
-from ...models.errors import UsageError
+from ...models.errors import UsageError, first_line
 from ...models.observation import Phase, width
 from ...models.task import DeployableTask
-from .policy import BROKEN, Foreign, first_line, import_library, plain, table_of
+from .files import BROKEN, import_library, plain, table_of
+from .policy import Foreign
 
 OFF_CIRCLE = 0.1  # the statistics in a file may be some steps younger than its last observations
 # The module of the policy's class and a setting that only this algorithm has → the algorithm.
