@@ -177,7 +177,7 @@ def _one_update(learner: Any) -> Callable[[], int]:
     if isinstance(config, ppo.PPOConfig):
 
         def improve() -> int:
-            ppo.update(learner, learner.rollout, config, config.learning_rate)
+            ppo.update(learner, learner.rollout, config.learning_rate)
             return config.epochs * config.minibatches
 
         return improve

@@ -3,7 +3,7 @@
 for iteration = 1, 2, … do
     run policy π_old in N environments for T steps               rollout.collect
     compute advantage estimates Â_1 … Â_TN                       returns.gae
-    optimise L_clip − c2 S[π], and L_value, by K epochs of minibatches
+    optimise L_clip + c2 S[π], and −L_value, by K epochs of minibatches
     π_old ← π
 """
 
@@ -114,7 +114,7 @@ class Learner:
         learning_rate = first + (last - first) * min(progress, 1.0)
         collect(envs, self.policy, self.value, rollout, self.generator)
         collected = clock()
-        diagnostics = update(self, rollout, self.config, learning_rate, critic_only)
+        diagnostics = update(self, rollout, learning_rate, critic_only)
         learned, rewards = clock(), gather(rollout.reward)
         valid, actions = gather(rollout.valid), gather(rollout.action)
         beyond = None if envs.bounds is None else saturation(actions, *envs.bounds)
@@ -156,46 +156,22 @@ class Diagnostics:
 
 
 def update(
-    learner: Learner,
-    rollout: Rollout,
-    config: PPOConfig,
-    learning_rate: float,
-    critic_only: bool = False,
+    learner: Learner, rollout: Rollout, learning_rate: float, critic_only: bool = False
 ) -> Diagnostics:
     """Improve policy and value function on fresh data, then absorb its statistics."""
-    policy, value = learner.policy, learner.value
+    config, policy, value = learner.config, learner.policy, learner.value
     optimisers = [learner.value_optimiser]
     if not critic_only:
         optimisers.append(learner.policy_optimiser)
-    ends = rollout.terminated, rollout.done
-    advantage = gae(
-        rollout.reward, rollout.value, rollout.next_value, *ends, config.gamma, config.gae_lambda
-    )
-    target = advantage + rollout.value
-    valid = gather(rollout.valid)
-    spread, centre = torch.std_mean(gather(advantage)[valid], correction=0)
-    explained = explained_variance(gather(rollout.value)[valid], gather(target)[valid])
-    advantage, target = ((advantage - centre) / (spread + 1e-8)).flatten(), target.flatten()
-    rows = valid.flatten().nonzero().squeeze(1)  # of all ranks; each learns from its own of them
-
-    # The normalisers are frozen until the last epoch is over: what they feed is computed once.
-    privileged, obs = rollout.privileged.flatten(0, 1), rollout.obs.flatten(0, 1)
-    samples = Samples(
-        features=policy.features(obs),
-        critic_features=value.normaliser(privileged),
-        action=rollout.action.flatten(0, 1),
-        log_prob=rollout.log_prob.view(-1),
-        advantage=advantage,
-        target=value.to_standard(target),
-    )
-    entropy_weight = torch.tensor(-config.entropy_coefficient)
     for optimiser in optimisers:
         optimiser.learning_rate = learning_rate
-    history, parts = [], []
+    advantages = advantages_of(rollout, config)
+    samples = samples_of(learner, rollout, advantages)
+    figures, parts = [], []
     for epoch in range(config.epochs):
-        order = rows[torch.randperm(len(rows), generator=learner.generator)]
-        chosen = [own(batch, config.num_envs) for batch in order.tensor_split(config.minibatches)]
-        batches = samples.gather([batch for batch, _ in chosen])
+        rows = advantages.rows[torch.randperm(len(advantages.rows), generator=learner.generator)]
+        chosen = [own(batch, config.num_envs) for batch in rows.tensor_split(config.minibatches)]
+        batches = samples.gather([where for where, _ in chosen])
         if epoch == 0:
             # A matrix product of another size may round otherwise: recomputed in these very
             # minibatches, π_old makes the first ratio exactly 1.
@@ -204,36 +180,89 @@ def update(
                     batch.log_prob.copy_(policy.log_prob(batch.features, batch.action))
                     samples.log_prob[where] = batch.log_prob
         for (_, part), batch in zip(chosen, batches, strict=True):
-            log_prob = policy.log_prob(batch.features, batch.action)
-            surrogate = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip)
-            error = squared_error(value.standard(batch.critic_features), batch.target)
-            # The gradient of mean surrogate + mean error − c2 entropy, of all ranks' rows.
-            mean = torch.full_like(error, part / len(error))
-            for optimiser in optimisers:
-                optimiser.zero_grad()
-            torch.autograd.backward(
-                (surrogate, error, policy.entropy()), (mean, mean, entropy_weight * part)
-            )
-            for optimiser in optimisers:
-                sum_gradients(optimiser)
-                optimiser.clip(config.max_grad_norm)
-                optimiser.step()
+            log_prob, surrogate, error = gradient_step(learner, optimisers, batch, part)
             if epoch == config.epochs - 1:
                 statistics = ratio_statistics(log_prob, batch.log_prob, config.clip)
-                losses = surrogate.detach().mean(), error.detach().mean()
-                history.append(torch.stack((*losses, *statistics)).detach())
+                figures.append(torch.stack((surrogate.mean(), error.mean(), *statistics)))
                 parts.append(part)
 
     fresh = rollout.valid.flatten()
     if not critic_only:
-        policy.normaliser.absorb(obs[fresh])
-    value.absorb(privileged[fresh], target[fresh])
-    means = average(torch.stack(history), parts).mean(0).tolist()
+        policy.normaliser.absorb(rollout.obs.flatten(0, 1)[fresh])
+    value.absorb(rollout.privileged.flatten(0, 1)[fresh], advantages.target[fresh])
     return Diagnostics(
-        *means,
+        *average(torch.stack(figures), parts).mean(0).tolist(),
         entropy=float(policy.entropy().detach()),
         std=float(policy.log_std.detach().exp().mean()),
-        explained_variance=explained,
+        explained_variance=advantages.explained_variance,
+    )
+
+
+def gradient_step(
+    learner: Learner, optimisers: list[Adam], batch: Samples, part: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step up L_clip + c2 S[π] and down L_value, on `part` of all ranks' minibatch.
+
+    Returns:
+        ln π(a|s), the surrogate's loss and the value's, before the step, detached. Shape (B,) each.
+    """
+    config, policy, value = learner.config, learner.policy, learner.value
+    log_prob = policy.log_prob(batch.features, batch.action)
+    surrogate = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip)
+    error = squared_error(value.standard(batch.critic_features), batch.target)
+    # The gradient of mean surrogate + mean error − c2 entropy, of all ranks' rows.
+    mean = torch.full_like(error, part / len(error))
+    for optimiser in optimisers:
+        optimiser.zero_grad()
+    torch.autograd.backward(
+        (surrogate, error, policy.entropy()),
+        (mean, mean, torch.tensor(-config.entropy_coefficient * part)),
+    )
+    for optimiser in optimisers:
+        sum_gradients(optimiser)
+        optimiser.clip(config.max_grad_norm)
+        optimiser.step()
+    return log_prob.detach(), surrogate.detach(), error.detach()
+
+
+class Advantages(NamedTuple):
+    """What a rollout of T steps in N environments is worth."""
+
+    advantage: Tensor  # of mean 0 and spread 1 over all ranks. Shape (T·N,)
+    target: Tensor  # return, in units of the reward. Shape (T·N,)
+    rows: Tensor  # of all ranks' W·T·N, those that are no reset steps
+    explained_variance: float
+
+
+def advantages_of(rollout: Rollout, config: PPOConfig) -> Advantages:
+    """Generalised advantages and returns of a rollout; a reset step's count for nothing."""
+    ends = rollout.terminated, rollout.done
+    advantage = gae(
+        rollout.reward, rollout.value, rollout.next_value, *ends, config.gamma, config.gae_lambda
+    )
+    target = advantage + rollout.value
+    valid = gather(rollout.valid)
+    spread, centre = torch.std_mean(gather(advantage)[valid], correction=0)
+    return Advantages(
+        advantage=((advantage - centre) / (spread + 1e-8)).flatten(),
+        target=target.flatten(),
+        rows=valid.flatten().nonzero().squeeze(1),
+        explained_variance=explained_variance(gather(rollout.value)[valid], gather(target)[valid]),
+    )
+
+
+def samples_of(learner: Learner, rollout: Rollout, advantages: Advantages) -> Samples:
+    """A rollout to learn from, observations normalised once: the normalisers stay as they are
+    until the last epoch is over.
+    """
+    policy, value = learner.policy, learner.value
+    return Samples(
+        features=policy.features(rollout.obs.flatten(0, 1)),
+        critic_features=value.normaliser(rollout.privileged.flatten(0, 1)),
+        action=rollout.action.flatten(0, 1),
+        log_prob=rollout.log_prob.view(-1),
+        advantage=advantages.advantage,
+        target=value.to_standard(advantages.target),
     )
 
 

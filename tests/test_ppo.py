@@ -197,7 +197,7 @@ def test_first_ratio_is_exactly_one(minibatches: int, monkeypatch: pytest.Monkey
         ratios.clear()
         collect(envs, learner.policy, learner.value, rollout, learner.generator)
         sampled = rollout.log_prob.clone()
-        update(learner, rollout, config, 1e-3)
+        update(learner, rollout, 1e-3)
         assert torch.equal(ratios[0], torch.ones_like(ratios[0]))
         assert not torch.equal(ratios[-1], torch.ones_like(ratios[-1]))
         torch.testing.assert_close(rollout.log_prob, sampled)  # the same policy drew the actions
@@ -211,7 +211,7 @@ def test_a_time_limit_does_not_shorten_the_value(mode: AutoresetMode):
     rollout = empty_rollout(config.horizon, envs)
     for _ in range(100):
         collect(envs, learner.policy, learner.value, rollout, learner.generator)
-        update(learner, rollout, config, 5e-3)
+        update(learner, rollout, 5e-3)
     # Reward 1 for ever: V = 1 / (1 − 0.9) = 10. Cut by its limit it would be 4.1 at most.
     with torch.no_grad():
         assert learner.value(torch.ones(1, 1)).item() == pytest.approx(10.0, rel=0.02)
