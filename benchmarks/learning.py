@@ -137,11 +137,16 @@ def plan(arguments: Arguments) -> list[Run]:
 
 def measure(arguments: Arguments, session: Session) -> None:
     """Make the runs that are missing: those for the target side by side, then the two in turn."""
-    seeds = range(arguments.seeds)
+    tasks, seeds = arguments.tasks, range(arguments.seeds)
     for algorithm in ("ppo", "sac"):
-        for task in arguments.tasks:
-            of_sb3 = [comparison_run(algorithm, task, "sb3", seed, arguments) for seed in seeds]
-            target = target_of(session.perform_side_by_side(of_sb3, arguments.cores))
+        of_sb3 = [
+            comparison_run(algorithm, task, "sb3", seed, arguments)
+            for task in tasks
+            for seed in seeds
+        ]
+        references = session.perform_side_by_side(of_sb3, arguments.cores)
+        for task in tasks:
+            target = target_of([each for each in references if each["run"]["task"] == task])
             for seed in seeds:
                 for library in ("surefoot", "sbx"):
                     run = comparison_run(algorithm, task, library, seed, arguments)

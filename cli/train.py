@@ -174,7 +174,8 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
         env = WalkEnv(arguments.config.num_envs, arguments.robot, nthread=distributed.threads())
         about |= {"robot": arguments.robot, "randomisation": describe(TRAINING)}
     earlier = distributed.from_first(lambda: _earlier(arguments, env))
-    watch = Watch(console, f"Training in {folder}: tensorboard --logdir {folder}")
+    what = "Going on in" if arguments.resume else "Training in"
+    watch = Watch(console, f"{what} {folder}: tensorboard --logdir {folder}")
     try:
         with watch.live, watch.interrupts():
             trained = train(
