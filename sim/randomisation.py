@@ -1,8 +1,8 @@
 """Domain randomisation as data: what varies, how it is distributed, for what part of the robot.
 
-A variation is sampled at every reset of an episode, from nominal values, so nothing compounds; one
-with `every` acts again and again during the episode. Inertias follow masses, and MuJoCo's derived
-constants follow both.
+At every reset of an episode the robots are made nominal and the variations drawn for them, so
+nothing compounds; one with `every` acts again and again during the episode. Inertias follow masses,
+and MuJoCo's derived constants follow both.
 """
 
 from __future__ import annotations
@@ -62,13 +62,12 @@ def foot_friction(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> Non
 
 def mass_scale(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Mass and inertia of every body, times value."""
-    model = robots.model
-    robots.field("body_mass")[ids] = model.body_mass * value
-    robots.field("body_inertia")[ids] = model.body_inertia * value[:, :, None]
+    robots.field("body_mass")[ids] *= value
+    robots.field("body_inertia")[ids] *= value[:, :, None]
 
 
 def payload(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Mass added to the base [kg]; comes after `mass_scale`, and its inertia in proportion."""
+    """Mass added to the base [kg], and its inertia in proportion."""
     base = 1
     mass = robots.field("body_mass")
     factor = 1 + value[:, 0] / mass[ids, base]
@@ -177,14 +176,21 @@ def randomise(
     ids: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Sample the variations for robots `ids` (k,). Returns what was sampled, each (k, m)."""
-    sampled = {}
-    for variation in variations:
-        shape = (len(ids), _columns(robots.model, variation.per))
-        value = variation.distribution.sample(rng, shape)
-        variation.vary(robots, ids, value)
-        sampled[variation.name] = value
-    return sampled
+    """Draw robots `ids` (k,) anew. Returns what was drawn, each (k, m)."""
+    robots.make_nominal(ids)
+    drawn = {each.name: disturb(each, robots, ids, rng) for each in variations}
+    if drawn:
+        robots.batch.set_const(ids)
+    return drawn
+
+
+def disturb(
+    variation: Variation, robots: RobotBatch, ids: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw one variation for robots `ids` (k,), as they are. Returns what was drawn, (k, m)."""
+    value = variation.distribution.sample(rng, (len(ids), _columns(robots.model, variation.per)))
+    variation.vary(robots, ids, value)
+    return value
 
 
 def describe(variations: Sequence[Variation]) -> list[dict[str, Any]]:

@@ -152,6 +152,16 @@ class RobotBatch:
             self._fields[name] = self.batch.expand(name)
         return self._fields[name]
 
+    def make_nominal(self, ids: np.ndarray) -> None:
+        """Give robots `ids` (k,) the model's own fields and perfect sensors again.
+
+        MuJoCo's derived constants are as old as the last `set_const`.
+        """
+        for name, values in self._fields.items():
+            values[ids] = getattr(self.model, name)
+        for values in vars(self.imperfections).values():
+            values[ids] = 0.0
+
     def reset(self, ids: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Put robots `ids` (k,) into states `qpos` (k, nq), `qvel` (k, nv), holding their pose."""
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)

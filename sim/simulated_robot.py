@@ -50,8 +50,7 @@ class SimulatedRobot:
         self._target = np.array(robot.rest_pose if joint_pos is None else joint_pos)
         one = np.array([0])
         at_reset = [v for v in randomisation if v.every is None]
-        if randomise(at_reset, self.robots, one, self._rng):
-            self.robots.batch.set_const(one)
+        randomise(at_reset, self.robots, one, self._rng)
         self._force_range = self.robots.field("actuator_forcerange")[0].copy()
         self._gains = self.robots.field("actuator_gainprm")[0].copy()
 

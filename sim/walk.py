@@ -20,7 +20,7 @@ from ..models.limits import Limits, Reason, limit_target
 from ..models.observation import Deviation, Phase, Term, observe, width
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
-from .randomisation import TRAINING, Variation, randomise
+from .randomisation import TRAINING, Variation, disturb, randomise
 from .robot_batch import RobotBatch
 from .symmetry import left_right_mirror
 from .world import FOOT, height_on_floor
@@ -251,8 +251,7 @@ class WalkEnv(gym.vector.VectorEnv):
 
     def _reset(self, ids: np.ndarray) -> None:
         rng, k, n = self.np_random, len(ids), len(self.robot.joints)
-        if randomise(self.at_reset, self.robots, ids, rng):
-            self.robots.batch.set_const(ids)
+        randomise(self.at_reset, self.robots, ids, rng)
         qpos = np.zeros((k, self.robots.model.nq))
         qvel = np.zeros((k, self.robots.model.nv))
         pose = self.robot.default_pose + rng.uniform(-0.1, 0.1, (k, n))
@@ -281,7 +280,7 @@ class WalkEnv(gym.vector.VectorEnv):
         for (variation, every), due in zip(self.during, self.next_draw, strict=True):
             ids = np.flatnonzero(self._time >= due)
             if len(ids):
-                randomise((variation,), self.robots, ids, self.np_random)
+                disturb(variation, self.robots, ids, self.np_random)
                 due[ids] += every.sample(self.np_random, (len(ids),))
 
     def _redraw_commands(self, ids: np.ndarray) -> None:

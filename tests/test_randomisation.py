@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from surefoot.models.robot_file import load_robot
 from surefoot.sim import randomisation as vary
-from surefoot.sim.randomisation import TRAINING, Per, Uniform, Variation, describe, randomise
+from surefoot.sim.randomisation import (
+    TRAINING,
+    Per,
+    Uniform,
+    Variation,
+    describe,
+    disturb,
+    randomise,
+)
 from surefoot.sim.robot_batch import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
 from surefoot.sim.walk import WalkEnv
 
@@ -81,7 +89,7 @@ def test_the_table_covers_training():
 def test_a_term_changes_what_it_says_and_nothing_else(name: str):
     robots = batch()
     before = [snapshot(robots, i) for i in range(3)]
-    draw(robots, TERMS[name], ids=[1])
+    disturb(TERMS[name], robots, np.array([1]), np.random.default_rng(0))
     after = [snapshot(robots, i) for i in range(3)]
     assert differences(before[0], after[0]) == differences(before[2], after[2]) == set()
     fields = MODEL_FIELDS.get(name, {})
@@ -183,6 +191,25 @@ def test_mujocos_derived_constants_follow():
             value = getattr(found, name)
             np.testing.assert_allclose(value, getattr(expected, name), rtol=1e-12)
             assert not np.allclose(value, getattr(nominal, name), rtol=1e-6), "it was stale"
+
+
+@pytest.mark.parametrize("name", [name for name, term in TERMS.items() if term.every is None])
+def test_a_term_alone_does_not_compound(name: str):
+    once, often = batch(), batch()
+    draw(once, TERMS[name], ids=[0, 2], seed=9)
+    for seed in (7, 8, 9):
+        draw(often, TERMS[name], ids=[0, 2], seed=seed)
+    for index in range(3):
+        assert not differences(snapshot(once, index), snapshot(often, index))
+
+
+def test_a_robot_drawn_without_a_term_is_nominal_in_it_again():
+    robots, untouched = batch(), batch()
+    draw(robots, *(term for term in TRAINING if term.every is None), ids=[0, 1, 2])
+    draw(robots, TERMS["foot_friction"], ids=[0, 1, 2], seed=3)
+    draw(untouched, TERMS["foot_friction"], ids=[0, 1, 2], seed=3)
+    for index in range(3):
+        assert not differences(snapshot(robots, index), snapshot(untouched, index))
 
 
 def test_nothing_compounds():
