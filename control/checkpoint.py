@@ -18,7 +18,7 @@ from .policy import Gaussian, SquashedGaussian
 
 Policy = Gaussian | SquashedGaussian
 
-FORMAT = 2
+FORMAT = 3
 _NUMPY = "__numpy__"
 
 

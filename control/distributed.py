@@ -268,7 +268,7 @@ def _or_lost() -> Iterator[None]:
     except RuntimeError as error:
         raise RankLost(
             f"rank {rank()} of {size()}: lost the other ranks ({_reason(error)}); "
-            "the last checkpoint is whole: start all of them again, with --resume"
+            "the last checkpoint is whole: resume all of them together"
         ) from None
 
 

@@ -33,6 +33,20 @@ Config = PPOConfig | SACConfig
 Learner = ppo.Learner | sac.Learner
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How long a run learns; with both, what is spent first ends it."""
+
+    minutes: float | None = None  # of training time
+    steps: int | None = None  # of all environments
+
+    def spent(self, progress: Progress) -> float:
+        """Part of it that is spent; 1 or more when it is all gone."""
+        by_time = 0.0 if self.minutes is None else progress.elapsed / max(60 * self.minutes, 1e-9)
+        by_steps = 0.0 if self.steps is None else progress.steps / max(self.steps, 1)
+        return max(by_time, by_steps)
+
+
 @dataclass
 class Progress:
     """How far a run is."""
@@ -113,10 +127,10 @@ class Run:
         if self._owned:
             self.envs.env.close()
 
-    def save(self) -> None:
+    def save(self, budget: Budget) -> None:
         """Write the checkpoint: the old one or the new one is whole at any moment."""
         distributed.take_over(self._learned())
-        state = self._state()
+        state = self._state() | {"budget": asdict(budget)}
         distributed.from_first(lambda: checkpoint.save(self.folder / CHECKPOINT, state))
 
     def _state(self) -> dict[str, Any]:

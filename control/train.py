@@ -22,7 +22,7 @@ from .envs import merged
 from .metrics import Metrics, write
 from .ppo import PPOConfig
 from .ranges import require_possible
-from .run import CHECKPOINT, Config, Progress, Run, algorithm, saved_in
+from .run import CHECKPOINT, Budget, Config, Run, algorithm, saved_in
 from .sac import SACConfig
 
 CHECKPOINT_EVERY = 25  # iterations
@@ -74,7 +74,8 @@ def train(
         minutes: budget of training time [min]. With both budgets, the first one spent ends it.
         steps: budget of environment steps, rounded up to whole iterations.
         seed: of the environments, the first weights, the actions and the batches.
-        resume: go on from the checkpoint in `run_dir`. The budget counts from the run's start.
+        resume: go on from the checkpoint in `run_dir`. The budget counts from the run's start; if
+            none is given it is the run's own.
         pool: as of `envs.make`.
         earlier: a policy to begin from; the critic learns alone at first
             (`config.critic_warm_up`). Not looked at where a run is resumed.
@@ -89,35 +90,38 @@ def train(
         RankLost: another rank ended; the last checkpoint is whole.
     """
     require_possible(config, seed)
-    if minutes is None and steps is None:
+    budget = Budget(minutes, steps)
+    if budget == Budget() and not resume:
         raise UsageError("budget: found none, allowed is a number of minutes, of steps, or both")
-    _require_alike(config, seed, minutes, steps, resume, about)
+    _require_alike(config, seed, budget, resume, about)
     saved = distributed.from_first(lambda: saved_in(run_dir, resume, config, seed, about or {}))
     with torch_settings(config):
         run = Run(env, config, run_dir, seed, pool, about or {})
         exactly = None if saved is None else run.resume(saved)
         if saved is None:
             run.begin(earlier)
+        elif budget == Budget():
+            budget = Budget(**saved["budget"])
         progress, before, start = run.progress, run.progress.elapsed, clock()
         with _events(run_dir, progress.steps) as log, closing(run):
             whole = True  # between iterations, when all parts of the run belong together
             try:
-                while _spent(progress, minutes, steps) < 1:
+                while budget.spent(progress) < 1:
                     whole = False
-                    metrics = _iterate(run, minutes, steps, lambda: before + clock() - start, clock)
+                    metrics = _iterate(run, budget, lambda: before + clock() - start, clock)
                     whole = True
                     log(metrics, algorithm(config))
                     if on_update is not None:
                         distributed.together(on_update, metrics)
                     if progress.updates % CHECKPOINT_EVERY == 0:
-                        run.save()
-                run.save()
+                        run.save(budget)
+                run.save(budget)
             except KeyboardInterrupt as interrupt:
                 # Ranks that were not stopped together have no common state to save.
                 if whole and (
                     distributed.size() == 1 or isinstance(interrupt, distributed.Stopped)
                 ):
-                    run.save()
+                    run.save(budget)
                 raise
     path = run_dir / CHECKPOINT
     return Trained(
@@ -125,18 +129,11 @@ def train(
     )
 
 
-def _iterate(
-    run: Run,
-    minutes: float | None,
-    steps: int | None,
-    elapsed: Callable[[], float],
-    clock: Clock,
-) -> Metrics:
+def _iterate(run: Run, budget: Budget, elapsed: Callable[[], float], clock: Clock) -> Metrics:
     """One iteration of all ranks."""
     progress = run.progress
-    spent = _spent(progress, minutes, steps)
     critic_only = progress.warm_up > 0
-    it = run.learner.iterate(run.envs, spent, clock, critic_only)
+    it = run.learner.iterate(run.envs, budget.spent(progress), clock, critic_only)
     if not run.learner.is_finite():
         raise Diverged(
             f"learning has diverged after {progress.steps} steps: a reward or an observation that "
@@ -153,7 +150,7 @@ def _iterate(
         update=progress.updates,
         steps=progress.steps,
         elapsed=progress.elapsed,
-        progress=min(1.0, _spent(progress, minutes, steps)),
+        progress=min(1.0, budget.spent(progress)),
         steps_per_second=it.steps / max(it.collect_time + it.learn_time, 1e-9),
         collect_time=it.collect_time,
         learn_time=it.learn_time,
@@ -167,13 +164,6 @@ def _iterate(
         diagnostics=it.diagnostics,
         episode=means,
     )
-
-
-def _spent(progress: Progress, minutes: float | None, steps: int | None) -> float:
-    """Part of the budget that is spent; 1 or more when it is all gone."""
-    by_time = 0.0 if minutes is None else progress.elapsed / max(60 * minutes, 1e-9)
-    by_steps = 0.0 if steps is None else progress.steps / max(steps, 1)
-    return max(by_time, by_steps)
 
 
 @contextmanager
@@ -213,8 +203,7 @@ def _events(run_dir: Path, steps: int) -> Iterator[Callable[[Metrics, str], None
 def _require_alike(
     config: Config,
     seed: int,
-    minutes: float | None,
-    steps: int | None,
+    budget: Budget,
     resume: bool,
     about: Mapping[str, Any] | None,
 ) -> None:
@@ -224,8 +213,7 @@ def _require_alike(
             "algorithm": algorithm(config),
             **asdict(config),
             "seed": seed,
-            "minutes": minutes,
-            "steps": steps,
+            **asdict(budget),
             "resume": resume,
             **(about or {}),
         }

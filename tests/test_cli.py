@@ -103,7 +103,6 @@ def test_an_unknown_verb_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
         ["deploy", "p.onnx", "--command", "0.1", "0.2"],
         ["deploy", "p.onnx", "--command", "0", "0", "0", "0"],
         ["deploy", "p.onnx", "--seconds", "soon"],
-        ["train"],
         ["train", "walk", "--algo", "dreamer"],
         ["train", "walk", "--algo", "sac", "--horizon", "24"],
         ["train", "walk", "--tau", "0.1"],
@@ -379,9 +378,9 @@ def test_train_refuses(capsys, tmp_path: Path):
         capsys, "train", "Pendulum-v1", "--algo", "sac", "--hindsight", "4",
         "--run", str(tmp_path / "new"),
     )  # fmt: skip
-    assert "--resume: found no --run" in refuse(capsys, "train", "walk", "--resume")
+    assert "task: found none" in refuse(capsys, "train")
     few = ("--steps", "8", "--num-envs", "4", "--horizon", "2")
-    line = refuse(capsys, "train", "walk", *few, "--run", "none", "--resume")
+    line = refuse(capsys, "train", *few, "--resume", "none")
     assert "checkpoint" in line
     file = tmp_path / "file"
     file.touch()

@@ -69,29 +69,22 @@ def test_train_refuses_an_occupied_run_and_other_figures(capsys, trained: tuple[
     folder = str(trained[0])
     line = refuse(capsys, "train", "walk", "--run", folder, *SMALL, "--steps", "512")
     assert "found a run" in line
-    line = refuse(
-        capsys,
-        "train",
-        "walk",
-        "--run",
-        folder,
-        *SMALL,
-        "--gamma",
-        "0.9",
-        "--steps",
-        "9",
-        "--resume",
-    )
-    assert "gamma = 0.9" in line and "0.99" in line
+    for words, said in (
+        (("--gamma", "0.9"), "--gamma: found 0.9, allowed is the run's own 0.99"),
+        (("fly",), "--task: found fly, allowed is the run's own walk"),
+        (("--algo", "sac"), "--algo: found sac, allowed is the run's own ppo"),
+        (("--from", "other"), "--from: found other, allowed is the run's own None"),
+        (("--run", "other"), f"--run: found other, allowed is the run's own {folder}"),
+    ):
+        assert said in refuse(capsys, "train", "--resume", folder, "--steps", "9", *words)
 
 
 def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp_path: Path):
     folder = tmp_path / "copy"
     shutil.copytree(trained[0], folder)
     result = succeed_with_json(
-        capsys, "train", "walk", "--run", str(folder), *SMALL,
-        "--steps", "26000", "--episodes", "0", "--resume",
-    )  # fmt: skip
+        capsys, "train", "--resume", str(folder), "--steps", "26000", "--episodes", "0"
+    )
     assert result["steps"] == 26112  # 4 updates more
     assert "evaluation" not in result
     assert Controller(folder / "policy.onnx", ROBOT).contract.training["steps"] == 26112
@@ -100,17 +93,19 @@ def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp
 def test_a_run_whose_budget_is_spent_says_so(capsys, trained: tuple[Path, str], tmp_path: Path):
     folder = tmp_path / "copy"
     shutil.copytree(trained[0], folder)
-    words = ("train", "walk", "--run", str(folder), *SMALL, "--steps", "2e4", "--resume")
-    out = succeed(capsys, *words, "--episodes", "0")
-    assert "Nothing trained: the run has had 24 k steps" in out
+    for words in ((), ("--steps", "2e4")):  # its own budget, and less
+        out = succeed(capsys, "train", "--resume", str(folder), *words, "--episodes", "0")
+        assert "Nothing trained: the run has had 24 k steps" in out
 
 
 def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_path: Path):
     from surefoot.cli.watch import Watch
     from surefoot.control import checkpoint
 
-    def train(name: str, *words: str, status: int = 0) -> str:
-        given = ("--run", name, *SMALL, "--steps", "4096", "--episodes", "0", *words)
+    rate = ("--learning-rate", "0.00031415927")  # more digits than a person would read
+
+    def train(name: str, status: int = 0) -> str:
+        given = ("--run", name, *SMALL, *rate, "--steps", "4096", "--episodes", "0")
         assert main(["train", "walk", *given]) == status
         return capsys.readouterr().out
 
@@ -127,10 +122,9 @@ def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_pa
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     resume = next(line for line in out.splitlines() if "To go on" in line)
-    assert "train walk --run parts --steps 4096 --episodes 0 --num-envs 64 --horizon 8" in resume
-    assert resume.endswith("--epochs 1 --hidden 16 --resume") and "export parts" in out
+    assert resume.endswith("train --resume parts") and "export parts" in out
     assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["updates"] == 3
-    train("parts", "--resume")
+    assert "Going on in parts" in succeed(capsys, "train", "--resume", "parts", "--episodes", "0")
     one, other = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
     assert one["progress"]["steps"] == other["progress"]["steps"] == 4096
     for key, value in one["policy"]["parameters"].items():
@@ -152,11 +146,11 @@ def test_sac_trains_any_task_of_gymnasium_and_goes_on(capsys, tmp_path: Path):
     assert -2000 < result["evaluation"]["mean_return"] < 0
     assert not (folder / "policy.onnx").exists()
     assert json.loads((folder / "config.json").read_text())["algorithm"] == "sac"
-    text = succeed(capsys, *words, "--steps", "600", "--resume")
+    text = succeed(capsys, "train", "--resume", str(folder), "--steps", "600")
     assert "export to policy.onnx is for robots" in text and "their episodes restarted" in text
     assert "found task Pendulum-v1, allowed is walk" in refuse(capsys, "export", str(folder))
-    line = refuse(capsys, "train", "Pendulum-v1", "--run", str(folder), "--steps", "9", "--resume")
-    assert "found algorithm = ppo, allowed is the run's own sac" in line
+    line = refuse(capsys, "train", "--resume", str(folder), "--clip", "0.1")
+    assert "--clip: found 0.1, allowed is the run's own sac, which has no such option" in line
 
 
 def test_a_walk_that_sac_learned_is_exported(capsys, tmp_path: Path):
@@ -209,11 +203,9 @@ def weights(path: Path) -> dict[str, np.ndarray]:
     ids=["ppo", "sac"],
 )
 def test_a_killed_run_goes_on_to_the_same_policy(options: tuple[str, ...], steps: int):
-    def command(run: str, *words: str) -> list[str]:
-        given = ("--run", run, *options, "--steps", str(steps), "--episodes", "0", *words)
-        return [sys.executable, "-m", "surefoot", "train", "walk", *given]
-
-    with subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL) as training:
+    command = [sys.executable, "-m", "surefoot", "train", "--episodes", "0"]
+    begin = [*command, "walk", *options, "--steps", str(steps), "--run"]
+    with subprocess.Popen([*begin, "killed"], stdout=subprocess.DEVNULL) as training:
         while not Path("killed/checkpoint.pt").exists():
             assert training.poll() is None, "it ended before its first checkpoint"
             time.sleep(0.01)
@@ -221,7 +213,7 @@ def test_a_killed_run_goes_on_to_the_same_policy(options: tuple[str, ...], steps
     done = checkpoint.load(Path("killed/checkpoint.pt"))["progress"]["steps"]
     assert 0 < done < steps
     assert not Path("killed/policy.onnx").exists()
-    for words in (command("killed", "--resume"), command("whole")):
+    for words in ([*command, "--resume", "killed"], [*begin, "whole"]):
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     one, other = weights(Path("whole/policy.onnx")), weights(Path("killed/policy.onnx"))
     assert one.keys() == other.keys()
@@ -250,8 +242,7 @@ def test_a_run_begins_from_an_earlier_policy(capsys, trained: tuple[Path, str], 
     about = json.loads(Path("next/config.json").read_text())["about"]
     assert about["from"] == str(begun)
     # And from there on it learns, without --from being said again.
-    more = ("--critic-warm-up", "2", "--steps", "2048", "--episodes", "0", "--resume")
-    succeed(capsys, "train", "walk", "--run", "next", *SMALL, *more)
+    succeed(capsys, "train", "--resume", "next", "--steps", "2048", "--episodes", "0")
     assert (parameters(Path("next"))["network.0.weight"] != before["network.0.weight"]).any()
 
 

@@ -501,15 +501,16 @@ def test_what_ranks_cannot_do_is_refused_on_each_in_one_line(tmp_path: Path, two
 
 # --- torchrun ---------------------------------------------------------------------------------
 
-WORDS = ("--num-envs", "32", "--horizon", "8", "--hidden", "16", "--epochs", "1", "--episodes", "2")
+SMALL_WALK = ("--num-envs", "32", "--horizon", "8", "--hidden", "16", "--epochs", "1")
+BEGIN = ("walk", "--run", "run", *SMALL_WALK)
 
 
 def torchrun(cwd: Path, *words: str) -> subprocess.Popen[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     # Without --, torchrun takes --run for an abbreviation of its own --run-path.
-    command = [*launcher, "--nproc-per-node", "2", "-m", "--", "surefoot", "train", "walk"]
+    command = [*launcher, "--nproc-per-node", "2", "-m", "--", "surefoot", "train"]
     return subprocess.Popen(
-        [*command, "--run", "run", *WORDS, *words, "--json"],
+        [*command, *words, "--episodes", "2", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -520,12 +521,12 @@ def torchrun(cwd: Path, *words: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_torchrun_trains_stops_goes_on_and_exports_once(tmp_path: Path):
-    with torchrun(tmp_path, "--steps", "1e9") as first:
+    with torchrun(tmp_path, *BEGIN, "--steps", "1e9") as first:
         assert first.stdout is not None
         assert "Training in run" in first.stdout.readline()
         first.send_signal(signal.SIGINT)
         out, err = first.communicate()
-    assert "To go on:             torchrun (as before) -m surefoot train walk --run run" in out
+    assert "To go on:             torchrun (as before) -m -- surefoot train --resume run" in out
     assert out.count("Saved.") == 1
     assert err.count("surefoot train: stopped") == 2
     assert "Traceback" not in err.split("surefoot train: stopped")[0]
@@ -533,16 +534,16 @@ def test_torchrun_trains_stops_goes_on_and_exports_once(tmp_path: Path):
     assert updates >= 1
 
     steps = str((updates + 2) * 2 * 32 * 8)
-    with torchrun(tmp_path, "--steps", steps, "--resume") as second:
+    with torchrun(tmp_path, "--resume", "run", "--steps", steps) as second:
         out, err = second.communicate()
     assert second.returncode == 0, err
-    assert out.count("Training in run") == 1
+    assert out.count("Going on in run") == 1
     result = json.loads(out.splitlines()[-1])
     assert result["steps"] == int(steps)
     assert set(result["evaluation"]) == {"nominal", "randomised"}
     assert (tmp_path / "run" / "policy.onnx").is_file()
 
-    with torchrun(tmp_path, "--steps", steps) as third:
+    with torchrun(tmp_path, *BEGIN, "--steps", steps) as third:
         out, err = third.communicate()
     assert third.returncode != 0
-    assert "surefoot train: run: found a run, allowed is a new folder, or --resume" in err
+    assert "surefoot train: run: found a run, allowed is a new folder, or --resume run" in err
