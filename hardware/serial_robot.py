@@ -25,7 +25,7 @@ from .interface import Command, Health, Mode, Sample, require_shape
 from .port import Clock, SerialPort, Transport
 from .witmotion.stream import ImuStream
 
-GAIN_REPEATS = 3  # gains of a new mode are sent with so many commands: one may get lost
+GAIN_REPEATS = 3  # stiffness after DAMP is sent with so many commands: one may get lost
 
 
 class SerialRobot:
@@ -123,8 +123,10 @@ class SerialRobot:
         """See `RobotInterface.write`.
 
         Targets go to the device as they are given: limits are the safety monitor's. A command
-        without `torque_cap` has the torque limits of robot.toml for its caps. HOLD after DAMP
-        holds where the robot has sunk to, and as the first command where it lies.
+        without `torque_cap` has the torque limits of robot.toml for its caps. DAMP sends its gains
+        with every command: a line that was dead when damping began must not leave the robot stiff.
+        HOLD after DAMP holds where the robot has sunk to, and as the first command where it lies; a
+        motor that misses the stiffness then stays damped, and the slow read tells.
 
         Raises:
             UsageError, EnableRefused, DeviceError: see `RobotInterface.write`.
@@ -135,9 +137,10 @@ class SerialRobot:
         if command.mode == Mode.OFF:
             self._off()
             return
+        damp = command.mode == Mode.DAMP
         if self._mode == Mode.OFF:
             self._enable(command.mode, torque_cap)
-        elif (command.mode == Mode.DAMP) != (self._mode == Mode.DAMP):
+        elif self._mode == Mode.DAMP and not damp:
             self._gains_due = GAIN_REPEATS
             if command.mode == Mode.HOLD:
                 self._hold_here()
@@ -148,10 +151,10 @@ class SerialRobot:
 
         def send(group: MotorGroup) -> None:
             # Softer gains go before the goal and stiffer ones after it: no pull to an old goal.
-            if gains_due and command.mode == Mode.DAMP:
+            if damp:
                 group.write_gains(command.mode)
             group.write_goals(self._target[group.index], torque_cap[group.index])
-            if gains_due and command.mode != Mode.DAMP:
+            if gains_due and not damp:
                 group.write_gains(command.mode)
 
         self._each(send)

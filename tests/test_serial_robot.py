@@ -490,8 +490,8 @@ def test_hold_damp_and_off(bench: Bench) -> None:
     bench.motors.requests.clear()
     for _ in range(5):
         robot.write(Command(Mode.DAMP, torque_cap=np.full(12, 0.5)))
-    # Gains before goals, and again in case a packet was lost: a sync write has no reply.
-    assert order_of(bench) == [80, 224, 80, 224, 80, 224, 224, 224]
+    # Gains before goals, and with every command: a sync write has no reply.
+    assert order_of(bench) == [80, 224] * 5
     assert get(1, x.POSITION_P_GAIN) == 0
     assert get(1, x.POSITION_D_GAIN) == 1600  # 0.8 N·m·s/rad / 0.0005
     assert get(1, x.GOAL_CURRENT) == 142
@@ -502,6 +502,50 @@ def test_hold_damp_and_off(bench: Bench) -> None:
     assert get(1, x.POSITION_P_GAIN) == 800
     robot.write(Command(Mode.OFF))
     assert all(get(id, x.TORQUE_ENABLE) == 0 for id in IDS)
+
+
+def test_a_line_that_is_dead_when_damping_begins_yields_once_it_is_back(bench: Bench) -> None:
+    """A connector that bounces: all motors are silent in the first 10 ticks of DAMP."""
+    robot = bench.open()
+    robot.write(track())
+    bench.motors.silent = set(IDS)
+    for _ in range(10):
+        bench.tick()
+        robot.write(Command(Mode.DAMP))
+    assert [bench.motors.get(id, x.POSITION_P_GAIN) for id in IDS] == [800] * 12
+    bench.motors.silent = set()
+    bench.tick()
+    robot.write(Command(Mode.DAMP))
+    assert [bench.motors.get(id, x.POSITION_P_GAIN) for id in IDS] == [0] * 12
+    assert [bench.motors.get(id, x.POSITION_D_GAIN) for id in IDS] == [1600] * 12
+
+
+def test_a_motor_that_misses_the_way_back_from_damping_is_told_of(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(Command(Mode.DAMP))
+    bench.motors.silent = {5}
+    for _ in range(4):
+        bench.tick()
+        robot.write(track())
+    bench.motors.silent = set()
+    for _ in range(13):
+        sample = bench.tick()
+        robot.write(track())
+    assert np.flatnonzero(~sample.health.torque_on).tolist() == [4]
+
+
+def test_a_tick_of_damping_fits_into_three_quarters_of_the_period() -> None:
+    """On the slowest bus that is accepted; the gains come on top of what is checked."""
+    # 26 + 176 bytes are asked and answered, 98 of goals sent: 3.24 ms with the turnarounds.
+    with pytest.raises(DeviceError, match=r"found 3\.2 ms a tick.*allowed is half .* 3\.2 ms"):
+        Bench(dataclasses.replace(DESCRIPTION, control_period=0.0064)).open()
+    period = 0.0066
+    bench = Bench(dataclasses.replace(DESCRIPTION, control_period=period))
+    robot = bench.open()
+    robot.write(Command(Mode.DAMP))
+    bench.tick()
+    busy = bench.tick().bus_time  # of one command and one reading; 98 bytes more are gains
+    assert busy < 0.75 * period
 
 
 def test_hold_after_damp_holds_where_the_robot_sank_to(bench: Bench) -> None:
