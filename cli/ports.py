@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import DeviceError, UsageError
@@ -42,12 +42,19 @@ def open_ports(robot: Robot, ports: Mapping[str, str], otherwise: str = "") -> S
         raise DeviceError(str(error) + _hint(robot, ports, otherwise, str(error))) from None
 
 
+def give_ports(robot: Robot, buses: Sequence[str]) -> str:
+    """For the end of an error: what to ask for where these are on robot.toml's own ports."""
+    if not buses:
+        return ""
+    own = ", ".join(f"bus '{name}' on {robot.buses[name].port}" for name in buses)
+    give = " ".join(f"--port {name}=DEVICE" for name in buses)
+    return f"; {own}, robot.toml's own port: give {give}"
+
+
 def _hint(robot: Robot, ports: Mapping[str, str], otherwise: str, error: str) -> str:
     missing = [name for name in robot.buses if name not in ports]
     if missing:
-        own = ", ".join(f"bus '{name}' on {robot.buses[name].port}" for name in missing)
-        give = " ".join(f"--port {name}=DEVICE" for name in missing)
-        return f"; {own}, robot.toml's own port: give {give}{otherwise}"
+        return give_ports(robot, missing) + otherwise
     if len(ports) > 1 and not error.startswith("port "):  # the ports are there
         given = ", ".join(f"{name} on {port}" for name, port in ports.items())
         return f"; are the ports swapped? {given}"

@@ -7,13 +7,14 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import serial
 from serial.tools import list_ports
 
 from ..models.errors import DeviceError
+from ..models.robot import Bus
 
 CHUNK = 4096  # [bytes]
 WRITE_TIMEOUT = 0.2  # a port that takes nothing for so long is broken [s]
@@ -115,6 +116,11 @@ class SerialPort:
 
     def _gone(self, reason: object) -> DeviceError:
         return DeviceError(f"port {self.name}: the device is gone (unplugged?): {reason}")
+
+
+def open_port(bus: Bus, ports: Mapping[str, str], clock: Clock) -> SerialPort:
+    """The port of a bus: the one of `ports`, else robot.toml's own. Raises as `SerialPort` does."""
+    return SerialPort(ports.get(bus.name, bus.port), bus.baud_rate, clock)
 
 
 def available_ports() -> list[str]:

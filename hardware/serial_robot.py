@@ -22,7 +22,7 @@ from .dynamixel.bus import MotorBus
 from .dynamixel.motors import MotorGroup
 from .dynamixel.registers import MotorError
 from .interface import Command, Health, Mode, Sample, require_shape
-from .port import Clock, SerialPort, Transport
+from .port import Clock, SerialPort, Transport, open_port
 from .witmotion.stream import ImuStream
 
 GAIN_REPEATS = 3  # stiffness after DAMP is sent with so many commands: one may get lost
@@ -270,8 +270,7 @@ def open_robot(
     transports: dict[str, SerialPort] = {}
     try:
         for name in sorted(used):
-            bus = description.buses[name]
-            transports[name] = SerialPort(ports.get(name, bus.port), bus.baud_rate, clock)
+            transports[name] = open_port(description.buses[name], ports, clock)
         return SerialRobot(description, transports, clock)
     except BaseException:
         for transport in transports.values():

@@ -467,4 +467,4 @@ def test_a_robot_left_under_torque_is_refused_and_can_be_released(
         released = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
         assert released.returncode == 0, released.stderr
         result = json.loads(released.stdout.splitlines()[-1])
-        assert result == {"found_torque_on": found, "torque_left_on": []}
+        assert result == {"found_torque_on": found, "torque_left_on": [], "silent": []}

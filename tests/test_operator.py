@@ -1,4 +1,4 @@
-"""What an operator sees and is asked by `surefoot deploy` and `release`, without physics."""
+"""What an operator sees and is asked by `surefoot deploy`, without physics."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pytest
 from kinematic_robot import FakeClock, KinematicRobot, silence
 from rich.console import Console
 from surefoot.__main__ import main
-from surefoot.cli import deploy, ports, release
+from surefoot.cli import deploy, ports
 from surefoot.cli.display import MESSAGES, Display
 from surefoot.cli.tables import run_table
 from surefoot.deploy.log import LogSummary, read_log
 from surefoot.deploy.log_format import tick_dtype
 from surefoot.deploy.summary import RunSummary, faults, holds, summarise
 from surefoot.deploy.verdict import Fault, State, Verdict
-from surefoot.hardware.interface import Command, Mode, Sample
+from surefoot.hardware.interface import Mode, Sample
 from surefoot.models.errors import DeviceError, UsageError
 from surefoot.models.robot_file import load_robot
 from tiny_policy import tiny_policy
@@ -53,7 +53,6 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
     policy.write_bytes(tiny_policy())
     stand = Stand(policy)
     monkeypatch.setattr(deploy, "open_ports", lambda *_: stand.robot)
-    monkeypatch.setattr(release, "open_ports", lambda *_: stand.robot)
     monkeypatch.setattr(deploy, "RealClock", lambda: stand.clock)
     return stand
 
@@ -189,79 +188,6 @@ def test_a_port_that_nobody_gave_is_told_as_such(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ports, "open_robot", fail("IMU on bus 'imu': no packets"))
     with pytest.raises(DeviceError, match="are the ports swapped"):
         ports.open_ports(ROBOT, given)
-
-
-# --- release ----------------------------------------------------------------------------------
-
-
-def found_on(stand: Stand, *joints: int, obeys: bool = True) -> None:
-    """The robot was left with the torque of these motors on."""
-    on = np.isin(np.arange(N), joints)
-
-    def spoil(sample: Sample) -> Sample:
-        now = on & ~np.full(N, obeys and Mode.OFF in stand.robot.modes)
-        return replace(sample, health=replace(sample.health, torque_on=now))
-
-    stand.robot.spoil = spoil
-
-
-def test_release_switches_torque_off(stand: Stand, capfd: CapFd):
-    found_on(stand, 1, 2)
-    assert main(["release", "--yes", "--json"]) == 0
-    out = capfd.readouterr().out
-    assert f"Under torque: {NAMES[1]}, {NAMES[2]}" in out
-    assert last_line(out) == {"found_torque_on": [NAMES[1], NAMES[2]], "torque_left_on": []}
-    assert stand.robot.modes == [Mode.OFF]
-
-
-def test_release_of_a_limp_robot_writes_nothing(stand: Stand, capfd: CapFd):
-    assert main(["release"]) == 0
-    assert "No joint is under torque" in capfd.readouterr().out
-    assert stand.robot.commands == []
-
-
-def test_release_says_what_was_not_seen_off(stand: Stand, capfd: CapFd):
-    found_on(stand, 4, obeys=False)
-    stand.robot.torque_left_on = (NAMES[9],)
-    assert main(["release", "--yes", "--json"]) == 1
-    out = capfd.readouterr().out
-    assert f"TORQUE MAY STILL BE ON: {NAMES[4]}, {NAMES[9]}. Cut the power." in out
-    assert last_line(out)["torque_left_on"] == [NAMES[4], NAMES[9]]
-
-
-def test_release_through_a_port_that_goes(stand: Stand, capfd: CapFd):
-    found_on(stand, 4)
-
-    def fail(_: Command) -> None:
-        stand.robot.torque_left_on = NAMES
-        raise DeviceError("/dev/ttyFAKE: the port is gone")
-
-    stand.robot.write = fail  # type: ignore[method-assign]
-    assert main(["release", "--yes"]) == 1
-    out = capfd.readouterr().out
-    assert "the port is gone" in out and "TORQUE MAY STILL BE ON" in out
-
-
-class Person(io.StringIO):
-    """Who answers at a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_release_asks_first(stand: Stand, capsys: CapFd, monkeypatch: pytest.MonkeyPatch):
-    found_on(stand, 4)
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))  # no terminal
-    assert main(["release"]) == 2
-    assert "--yes" in capsys.readouterr().err
-    for answer in ("no\n", ""):
-        monkeypatch.setattr("sys.stdin", Person(answer))
-        assert main(["release"]) == 1
-        assert "go limp" in capsys.readouterr().out
-    assert stand.robot.commands == []
-    monkeypatch.setattr("sys.stdin", Person("yes\n"))
-    assert main(["release"]) == 0
-    assert stand.robot.modes == [Mode.OFF]
 
 
 # --- the display ------------------------------------------------------------------------------

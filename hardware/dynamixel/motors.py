@@ -248,17 +248,13 @@ class MotorGroup:
         What was not seen off is in `left_on`: all of them where the port is gone, which raises
         DeviceError.
         """
-        register = x.TORQUE_ENABLE
         self.powered, self.left_on = False, tuple(self.ids)
-        for _ in range(TRIES):
-            self.bus.sync_write(register.address, 1, dict.fromkeys(self.ids, b"\x00"))
-            replies = self.bus.sync_read(self.ids, register.address, register.size)
-            off = {id for id, block in replies.items() if block.data == b"\x00"}
-            self.left_on = tuple(id for id in self.ids if id not in off)
-            self.health.torque_on[[id in off for id in self.ids]] = False
-            if not self.left_on:
-                return
-        self.bus.note(f"torque not seen off: ID {', '.join(map(str, self.left_on))}")
+        torque = self._registers.torque_off()
+        off = [torque.get(id) == 0 for id in self.ids]
+        self.health.torque_on[off] = False
+        self.left_on = tuple(id for id in self.ids if torque.get(id) != 0)
+        if self.left_on:
+            self.bus.note(f"torque not seen off: ID {', '.join(map(str, self.left_on))}")
 
     def _set_indirect(self) -> None:
         """Point the indirect data at the goals and at what the slow read asks for."""

@@ -1,4 +1,4 @@
-"""Registers of all motors on a bus, read and written with retries: for opening and enabling."""
+"""Registers of all motors on a bus, read and written with retries: outside of the loop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .xseries import (
     EEPROM_END,
     MODEL_NUMBER,
     OPERATING_MODE,
+    TORQUE_ENABLE,
     OperatingMode,
     Register,
     unpack,
@@ -71,17 +72,34 @@ class MotorRegisters:
 
     def read(self, register: Register) -> dict[int, int]:
         """A register of all motors. Raises MotorError where one stays silent."""
+        values = self.ask(register)
+        if len(values) == len(self.ids):
+            return {id: values[id] for id in self.ids}
+        silent = next(id for id in self.ids if id not in values)
+        raise MotorError(f"{self._who(silent)}: no answer about its {register.name}, {CHECK}")
+
+    def ask(self, register: Register) -> dict[int, int]:
+        """A register of the motors that answer."""
         values: dict[int, int] = {}
         for _ in range(TRIES):
             missing = [id for id in self.ids if id not in values]
-            replies = self._bus.sync_read(missing, register.address, register.size)
-            for id, block in replies.items():
-                if len(block.data) == register.size:
-                    values[id] = unpack(register, block.data)
-            if len(values) == len(self.ids):
-                return {id: values[id] for id in self.ids}
-        silent = next(id for id in self.ids if id not in values)
-        raise MotorError(f"{self._who(silent)}: no answer about its {register.name}, {CHECK}")
+            if missing:
+                values |= self._ask_once(register, missing)
+        return values
+
+    def torque_off(self) -> dict[int, int]:
+        """Send torque off until all are seen off, or often enough.
+
+        Returns:
+            What those that answer said last: 0 is off.
+        """
+        torque: dict[int, int] = {}
+        for _ in range(TRIES):
+            self._bus.sync_write(TORQUE_ENABLE.address, 1, dict.fromkeys(self.ids, b"\x00"))
+            torque |= self._ask_once(TORQUE_ENABLE, self.ids)
+            if all(torque.get(id) == 0 for id in self.ids):
+                break
+        return torque
 
     def set(self, address: int, data: Mapping[int, bytes], what: str) -> None:
         """Write to all motors and read back. Raises MotorError where one has another value."""
@@ -110,6 +128,14 @@ class MotorRegisters:
         if 7 <= register.address < EEPROM_END:
             text += f"; it lies in EEPROM (address {register.address}), which only a setup changes"
         return MotorError(text)
+
+    def _ask_once(self, register: Register, ids: Sequence[int]) -> dict[int, int]:
+        replies = self._bus.sync_read(ids, register.address, register.size)
+        return {
+            id: unpack(register, block.data)
+            for id, block in replies.items()
+            if len(block.data) == register.size
+        }
 
     def _who(self, id: int) -> str:
         return f"motor of {self._names[id]} (ID {id} on bus '{self._bus.name}')"
