@@ -22,7 +22,14 @@ TURN = 2 * math.pi
     ],
 )
 def test_verdicts(velocity: float, jump: float, verdict: Verdict) -> None:
-    assert judge(velocity, jump, top_velocity=24.0, allowed_jump=0.8, turn=TURN) == verdict
+    found = judge(velocity, jump, top_velocity=24.0, allowed_jump=0.8, turn=TURN, powered=False)
+    assert found == verdict
+
+
+@pytest.mark.parametrize("jump", [TURN + 0.1, -2 * TURN - 0.7, 0.9])
+def test_under_torque_no_turn_is_lost(jump: float) -> None:
+    found = judge(0.0, jump, top_velocity=24.0, allowed_jump=0.8, turn=TURN, powered=True)
+    assert found == Verdict(False, 0, f"position jump of {jump:.2f} rad")
 
 
 def test_a_jump_may_grow_with_time_up_to_half_a_turn() -> None:

@@ -341,18 +341,80 @@ def test_impossible_velocity_is_refused(bench: Bench) -> None:
     assert sample.joint_vel[0] == 0 and sample.wire_errors == 1
 
 
-def test_encoder_wrap_is_unwrapped_and_goals_follow(bench: Bench) -> None:
+def shift(bench: Bench, id: int, counts: int) -> None:
+    bench.motors.put(id, x.PRESENT_POSITION, bench.motors.get(id, x.PRESENT_POSITION) + counts)
+
+
+def test_turns_lost_without_torque_are_unwrapped_and_goals_follow(bench: Bench) -> None:
     robot = bench.open()
     robot.write(track())
-    goal, position = (bench.motors.get(5, r) for r in (x.GOAL_POSITION, x.PRESENT_POSITION))
-    assert goal == position
-    bench.motors.put(5, x.PRESENT_POSITION, position - x.COUNTS_PER_TURN)
+    goal = bench.motors.get(5, x.GOAL_POSITION)
+    assert goal == bench.motors.get(5, x.PRESENT_POSITION)
+    robot.write(Command(Mode.OFF))
+    shift(bench, 5, -x.COUNTS_PER_TURN)
     sample = robot.read()
     np.testing.assert_allclose(sample.joint_pos, REST, atol=x.RADIANS_PER_COUNT)
     assert any("(ID 5)" in note and "unwrapped" in note for note in sample.wire_notes)
     robot.write(track())
     assert bench.motors.get(5, x.GOAL_POSITION) == goal - x.COUNTS_PER_TURN
     assert robot.read().wire_notes == ()
+
+
+@pytest.mark.parametrize("counts", [-x.COUNTS_PER_TURN, x.COUNTS_PER_TURN, 3 * x.COUNTS_PER_TURN])
+def test_under_torque_no_turn_is_believed_lost(bench: Bench, counts: int) -> None:
+    """One reading with a flipped bit must not turn the shaft; one that stays is a fault."""
+    robot = bench.open()
+    robot.write(track())
+    bench.tick()
+    goal = bench.motors.get(5, x.GOAL_POSITION)
+    shift(bench, 5, counts)
+    assert not bench.tick().encoder_jump.any(), "one may be noise on the wire"
+    robot.write(track())
+    assert bench.motors.get(5, x.GOAL_POSITION) == goal
+    shift(bench, 5, -counts)
+    sample = bench.tick()
+    assert not sample.encoder_jump.any() and np.all(sample.age < 0.02)
+    shift(bench, 5, counts)
+    bench.tick()
+    assert np.flatnonzero(bench.tick().encoder_jump).tolist() == [4]
+    robot.write(track())
+    assert bench.motors.get(5, x.GOAL_POSITION) == goal
+
+
+@pytest.mark.parametrize("way", [-1, 1])
+def test_motion_across_the_end_of_a_turn_is_followed_under_torque(bench: Bench, way: int) -> None:
+    """Mode 5 counts on: beyond 4095, and below 0."""
+    robot = bench.open()
+    robot.write(track())
+    first = bench.tick().joint_pos
+    for step in range(1, 21):
+        for id in IDS:
+            shift(bench, id, way * 250)  # 0.3835 rad, less than the joint_jump of 0.8
+        sample = bench.tick()
+        moved = way * step * 250 * x.RADIANS_PER_COUNT  # 7.7 rad in the end
+        signs = np.array([joint.motor.sign for joint in DESCRIPTION.joints])
+        np.testing.assert_allclose(sample.joint_pos - first, signs * moved, atol=1e-9)
+        assert sample.wire_notes == ()
+    robot.write(Command(Mode.TRACK, sample.joint_pos))
+    assert all(
+        bench.motors.get(id, x.GOAL_POSITION) == bench.motors.get(id, x.PRESENT_POSITION)
+        for id in IDS
+    )
+
+
+def test_a_position_that_differs_from_the_last_one_refuses_torque(bench: Bench) -> None:
+    """Between the last reading and the enabling: the goal would be where the joint is not."""
+    robot = bench.open()
+    bench.tick()
+    shift(bench, 5, x.COUNTS_PER_TURN)
+    with pytest.raises(
+        EnableRefused, match=r"front_right_hip_pitch \(ID 5.*found present position"
+    ):
+        robot.write(track())
+    assert all(bench.motors.get(id, x.TORQUE_ENABLE) == 0 for id in IDS)
+    bench.tick()
+    robot.write(track())
+    assert bench.motors.get(5, x.GOAL_POSITION) == bench.motors.get(5, x.PRESENT_POSITION)
 
 
 def test_alert_and_slow_read(bench: Bench) -> None:
@@ -552,7 +614,8 @@ def test_hold_after_damp_holds_where_the_robot_sank_to(bench: Bench) -> None:
     robot = bench.open()
     robot.write(track())
     robot.write(Command(Mode.DAMP))
-    bench.motors.place(REST + 0.3)
+    for joint in DESCRIPTION.joints:
+        shift(bench, joint.motor.id, 196 * joint.motor.sign)  # 0.3 rad
     robot.read()
     robot.write(Command(Mode.HOLD))
     goals = [bench.motors.get(id, x.GOAL_POSITION) for id in IDS]

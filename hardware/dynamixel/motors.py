@@ -180,6 +180,7 @@ class MotorGroup:
                 top_velocity=VELOCITY_MARGIN * no_load_speed,
                 allowed_jump=allowed_jump(joint_jump, elapsed, no_load_speed, turn),
                 turn=turn,
+                powered=self.powered,
             )
             good[row] = verdict.good
             self._refused_in_a_row[row] = 0 if verdict.good else self._refused_in_a_row[row] + 1
@@ -234,7 +235,7 @@ class MotorGroup:
         put(x.POSITION_D_GAIN.address, self._gains_of(mode), "position gains")
         put(x.PROFILE_ACCELERATION.address, dict.fromkeys(ids, zero), "profile")
         put(x.GOAL_PWM.address, pwm, "goal PWM")
-        here = self.units.joint_pos(self._column(self._registers.read(x.PRESENT_POSITION)))
+        here = self._here()
         put(x.INDIRECT_DATA, self._goals(here, torque_cap), "goal current and position")
         put(x.BUS_WATCHDOG.address, dict.fromkeys(ids, watchdog), "bus watchdog")
         self.powered, self.left_on = True, ()
@@ -261,6 +262,17 @@ class MotorGroup:
         data = dict.fromkeys(self.ids, INDIRECT)
         self._registers.set(x.INDIRECT_ADDRESS, data, "indirect addresses")
         self._slow.indirect = True
+
+    def _here(self) -> np.ndarray:
+        """Joint angles read anew [rad]; MotorError where one is far from the last reading's."""
+        counts = self._registers.read(x.PRESENT_POSITION)
+        here = self.units.joint_pos(self._column(counts))
+        allowed = self._description.safety.joint_jump
+        for id, jump in zip(self.ids, np.abs(here - self.joint_pos), strict=True):
+            if not jump <= allowed:
+                found = f"{counts[id]}, {jump:.2f} rad from where it was"
+                raise self._registers.error(id, x.PRESENT_POSITION, found, f"{allowed:.2f} rad")
+        return here
 
     # --- helpers ----------------------------------------------------------------------------
 

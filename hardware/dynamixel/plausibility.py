@@ -1,6 +1,7 @@
 """Which readings a motor of a robot in one piece can have given. Pure.
 
-A CRC passes one broken packet in 65536, and a motor that lost power for a moment forgets its turns.
+A CRC passes one broken packet in 65536. A motor that lost power for a moment forgets its turns, and
+its torque: one under torque forgets none, and its goals must not follow a reading that says so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ class Verdict:
 
 
 def judge(
-    velocity: float, jump: float, top_velocity: float, allowed_jump: float, turn: float
+    velocity: float,
+    jump: float,
+    top_velocity: float,
+    allowed_jump: float,
+    turn: float,
+    powered: bool,
 ) -> Verdict:
     """Judge a reading by what the joint can have done since the last good one.
 
@@ -30,13 +36,14 @@ def judge(
         top_velocity: beyond which none is real [rad/s].
         allowed_jump: beyond which none is real [rad].
         turn: of the shaft, seen at the joint [rad].
+        powered: the motor is under torque.
     """
     if abs(velocity) > top_velocity:
         return Verdict(False, reason=f"velocity {velocity:.1f} rad/s")
     if abs(jump) <= allowed_jump:
         return Verdict(True)
     turns = round(jump / turn)
-    if turns and abs(jump - turns * turn) <= allowed_jump:
+    if turns and not powered and abs(jump - turns * turn) <= allowed_jump:
         return Verdict(True, turns, f"position {turns:+d} turns off, unwrapped")
     return Verdict(False, reason=f"position jump of {jump:.2f} rad")
 
