@@ -28,6 +28,7 @@ from .robot import (
 
 MODELS = Path(__file__).parent
 FORMAT = 1
+MARGIN = 0.1  # that a joint may lie beyond either soft limit and be read aright [rad]
 
 
 def available_robots() -> list[str]:
@@ -248,7 +249,6 @@ def _check_safety(robot: Robot) -> None:
 def _check_joint(
     robot: Robot, joint: Joint, where: str, names: set[str], ids: set[tuple[str, int]]
 ) -> None:
-    motor = joint.motor
     _require(joint.name not in names, f"{where}.name", joint.name, "a name that no joint has yet")
     _require(joint.lower < joint.upper, f"{where}.lower", joint.lower, f"< upper = {joint.upper}")
     for key in ("default", "rest"):
@@ -259,10 +259,32 @@ def _check_joint(
         _require(getattr(joint, key) > 0, f"{where}.{key}", getattr(joint, key), "> 0")
     for key in ("kd", "armature", "friction"):
         _require(getattr(joint, key) >= 0, f"{where}.{key}", getattr(joint, key), ">= 0")
+    _check_motor(robot, joint, where, ids)
+
+
+def _check_motor(robot: Robot, joint: Joint, where: str, ids: set[tuple[str, int]]) -> None:
+    motor = joint.motor
     _check_bus(robot, motor.bus, MOTOR_PROTOCOLS, f"{where}.motor.bus")
     models = robot.motor_models
     _require(motor.model in models, f"{where}.motor.model", motor.model, _one_of(models))
     _require(motor.gear > 0, f"{where}.motor.gear", motor.gear, "> 0")
+    # A shaft knows its angle within one turn: a joint beyond that would be read a turn off.
+    turn = 2 * math.pi / motor.gear
+    widest = turn - 2 * MARGIN
+    _require(
+        joint.upper - joint.lower < widest,
+        f"{where}.upper",
+        joint.upper,
+        f"< lower + {widest:.2f} = {joint.lower + widest:.2f}: at gear {motor.gear:g} the motor "
+        f"knows its angle within {turn:.2f} rad, less {MARGIN:g} rad beyond either end",
+    )
+    fastest = 2 * models[motor.model].no_load_speed / motor.gear
+    _require(
+        joint.rate_limit <= fastest,
+        f"{where}.rate_limit",
+        joint.rate_limit,
+        f"<= {fastest:.4g}, twice what the motor does without load",
+    )
     stall = models[motor.model].stall_torque * motor.gear
     limit = joint.torque_limit
     _require(

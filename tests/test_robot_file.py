@@ -228,6 +228,22 @@ EXACT = [
         "joint[1] 'hip_pitch'.default: found 2.5, allowed is in [-0.6, 2.0]",
     ),
     (
+        # A shaft at -0.6 rad would read as 2π/3 more: 1.49.
+        changed("gear = 1.0", "gear = 3.0").replace("rate_limit = 16.0", "rate_limit = 5.0"),
+        "joint[1] 'hip_pitch'.upper: found 2.0, allowed is < lower + 1.89 = 1.29: at gear 3 the "
+        "motor knows its angle within 2.09 rad, less 0.1 rad beyond either end",
+    ),
+    (
+        changed("upper = 2.0", "upper = 100.0"),
+        "joint[1] 'hip_pitch'.upper: found 100.0, allowed is < lower + 6.08 = 5.48: at gear 1 the "
+        "motor knows its angle within 6.28 rad, less 0.1 rad beyond either end",
+    ),
+    (
+        changed("rate_limit = 16.0", "rate_limit = 1e9"),
+        "joint[0] 'hip_roll'.rate_limit: found 1000000000.0, allowed is <= 16.12, twice what the "
+        "motor does without load",
+    ),
+    (
         changed("format = 1", "format = 2"),
         "format: found 2, allowed is 1",
     ),
@@ -299,6 +315,18 @@ def test_what_else_is_refused(before: str, after: str, message: str):
     found = refusal(changed(before, after))
     assert message in found
     assert ", allowed is " in found
+
+
+def test_the_largest_range_that_a_geared_motor_can_tell() -> None:
+    """2π/3 - 0.2 = 1.894 rad, and 2 · 8.06 / 3 = 5.373 rad/s."""
+    narrow = changed("gear = 1.0", "gear = 3.0").replace("rate_limit = 16.0", "rate_limit = 5.3733")
+    narrow = narrow.replace("lower = -2.7\n", "lower = -2.19\n").replace("-2.6\n", "-2.1\n")
+    robot = parse_robot(
+        narrow.replace("lower = -0.6\nupper = 2.0", "lower = 0.11\nupper = 2.0"), FOLDER
+    )
+    assert robot.joints[1].upper - robot.joints[1].lower == pytest.approx(1.89)
+    found = refusal(narrow.replace("lower = -0.6\nupper = 2.0", "lower = 0.1\nupper = 2.0"))
+    assert "hip_pitch'.upper: found 2.0, allowed is < lower + 1.89" in found
 
 
 def tables() -> list[tuple[str, str]]:
