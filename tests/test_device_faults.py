@@ -166,12 +166,17 @@ def lose_gains(bench: Bench) -> None:
     bench.emulated.motors[4].write(x.POSITION_P_GAIN.address, b"\x00\x00")
 
 
+def lose_damping(bench: Bench) -> None:
+    """P stays: the one of the shipped robot is the one that a motor is switched on with."""
+    bench.emulated.motors[4].write(x.POSITION_D_GAIN.address, b"\x00\x00")
+
+
 def reboot(bench: Bench) -> None:
     """A loose plug: RAM is lost, the indirect addresses too."""
     bench.emulated.motors[4].reboot()
 
 
-@pytest.mark.parametrize("fail", [lose_torque, lose_gains, reboot])
+@pytest.mark.parametrize("fail", [lose_torque, lose_gains, lose_damping, reboot])
 def test_a_motor_that_goes_limp_without_a_word_is_noticed(fail: Callable[[Bench], None]) -> None:
     bench = Bench()
     bench.tick(HOLD, ticks=3)

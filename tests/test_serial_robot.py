@@ -132,9 +132,9 @@ def test_without_fast_sync_read_plain_ones_are_used(bench: Bench) -> None:
     assert any("no fast sync read" in note for note in sample.wire_notes)
     np.testing.assert_allclose(sample.joint_pos, REST, atol=x.RADIANS_PER_COUNT)
     # 10 bits for each of 26 + 252 bytes or, every other tick, of two more a motor; then the slow
-    # read of one motor, 14 + 19 bytes.
+    # read of one motor, 14 + 23 bytes.
     times = sorted(bench.tick().bus_time / BYTE_TIME for _ in range(2))
-    assert times == pytest.approx([26 + 252 + 33, 26 + 276 + 33], rel=1e-6)
+    assert times == pytest.approx([26 + 252 + 37, 26 + 276 + 37], rel=1e-6)
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -427,13 +427,53 @@ def test_alert_and_slow_read(bench: Bench) -> None:
     sample = bench.tick()
     assert np.flatnonzero(sample.alert).tolist() == [8]
     assert sample.health.error_bits[8] == 0x20, "in the tick of the alert"
-    for _ in range(2):  # a motor with an alert is asked every other time
+    for _ in range(12):
         sample = bench.tick()
     assert sample.health.error_bits[8] == 0x20 and sample.health.temperature[8] == 81
-    for _ in range(24):
-        sample = bench.tick()
     assert np.flatnonzero(sample.health.watchdog_tripped).tolist() == [1]
     assert sample.health.voltage == pytest.approx(np.full(12, 11.9))
+
+
+def test_alerts_take_no_turn_of_the_slow_read(bench: Bench) -> None:
+    """12 motors in 12 ticks, 0.24 s, with an alert of all as with none."""
+    robot = bench.open()
+    robot.write(track())
+    for id in IDS:
+        bench.motors.put(id, x.HARDWARE_ERROR, x.HardwareError.INPUT_VOLTAGE)
+    bench.motors.alert = set(IDS)
+    bench.tick()
+    bench.motors.requests.clear()
+    for _ in range(24):
+        bench.tick()
+    asked = [packet.id for packet in bench.motors.seen(Instruction.READ)]
+    assert sorted(asked[:12]) == list(IDS) and asked[:12] == asked[12:]
+
+
+def test_what_comes_on_top_of_an_alert_of_the_supply_is_known_at_once(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(track())
+    for id in IDS:
+        bench.motors.put(id, x.HARDWARE_ERROR, x.HardwareError.INPUT_VOLTAGE)
+    bench.motors.alert = set(IDS)
+    bench.tick()
+    for id in (3, 9):
+        bench.motors.put(id, x.HARDWARE_ERROR, 0x21)
+        assert bench.tick().health.error_bits[id - 1] == 0x21
+    # A motor whose severe error is known is asked no more.
+    bench.motors.requests.clear()
+    bench.tick()
+    (request,) = bench.motors.seen(Instruction.SYNC_READ)
+    assert list(request.params[4:]) == [id for id in IDS if id not in (3, 9)]
+
+
+def test_a_motor_that_falls_silent_and_comes_back_costs_no_other_its_turn(bench: Bench) -> None:
+    robot = bench.open()
+    robot.write(track())
+    for tick in range(48):
+        bench.motors.silent = {5} if tick % 2 else set()
+        sample = bench.tick()
+        if tick > 12:
+            assert np.all(np.delete(sample.health.age, 4) < 0.28)
 
 
 # --- commanding -----------------------------------------------------------------------------------

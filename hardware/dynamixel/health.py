@@ -23,37 +23,36 @@ class HealthReader:
         self.health = Health.unknown(len(ids))  # its ages are whoever asks for a sample's
         self.time = np.full(len(ids), -math.inf)  # of each motor's values [s]. Shape (m,)
         self.indirect = False  # the motors' indirect addresses are set up
-        self.p_gain: Mapping[int, int] | None = None  # that were sent, by ID; None if none were
+        self.gains: Mapping[int, bytes] | None = None  # that were sent, by ID; None if none were
         self._bus = bus
         self._ids = ids
-        self._turn = -1
+        self._last = -1  # row that was asked last
 
-    def read_next(self, answering: Sequence[int], alert: np.ndarray) -> None:
-        """Ask the next motor, and every other time one with an alert.
+    def read_next(self, answering: Sequence[int]) -> None:
+        """Ask the next motor; `answering` are the rows of those that answer at all, rising."""
+        if answering:
+            behind = [row for row in answering if row > self._last]
+            self._last = (behind or answering)[0]
+            self._read(self._last)
+
+    def read_alerts(self, answering: Sequence[int], alert: np.ndarray) -> None:
+        """Learn at once what is wrong with motors that report an alert: all in one request.
+
+        The alert is one bit, and the supply's error stays until a reboot: what comes on top of it
+        is asked for in every tick.
 
         Args:
             answering: rows of the motors that answer at all.
             alert: the motor reports a hardware error. Shape (m,)
         """
-        if not answering:
-            return
-        self._turn += 1
-        alerted = [row for row in answering if alert[row]]
-        rows = alerted if alerted and self._turn % 2 else answering
-        self._read(rows[self._turn // (2 if alerted else 1) % len(rows)])
-
-    def read_alerts(self, answering: Sequence[int], alert: np.ndarray) -> None:
-        """Learn at once what is wrong with motors whose alert is new: all in one request.
-
-        The arguments are those of `read_next`.
-        """
-        new = [row for row in answering if alert[row] and not self.health.error_bits[row]]
-        if not new:
+        severe = self.health.error_bits & ~np.uint8(x.HardwareError.INPUT_VOLTAGE)
+        unclear = [row for row in answering if alert[row] and not severe[row]]
+        if not unclear:
             return
         register = x.HARDWARE_ERROR
-        ids = [self._ids[row] for row in new]
+        ids = [self._ids[row] for row in unclear]
         replies = self._bus.sync_read(ids, register.address, register.size)
-        for row in new:
+        for row in unclear:
             block = replies.get(self._ids[row])
             if block is not None and len(block.data) == register.size:
                 self.health.error_bits[row] = x.unpack(register, block.data)
@@ -74,9 +73,9 @@ class HealthReader:
         data = self._data(id)
         if data is None:
             return False
-        torque, error, p_gain, watchdog, voltage, temperature = SLOW.unpack(data)
+        torque, error, gains, watchdog, voltage, temperature = SLOW.unpack(data)
         # A motor that has lost power for a moment has lost its gains, too.
-        as_sent = self.p_gain is None or p_gain == self.p_gain[id]
+        as_sent = self.gains is None or gains == self.gains[id]
         health.torque_on[row] = torque == 1 and as_sent
         health.error_bits[row] = error
         health.watchdog_tripped[row] = watchdog == x.WATCHDOG_TRIPPED

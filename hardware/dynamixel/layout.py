@@ -17,11 +17,13 @@ FEEDBACK = struct.Struct("<hii")  # current, velocity, position: the last bytes 
 GAINS = struct.Struct("<HHH")  # position D, I and P gain, side by side
 # Indirect data: goal current and goal position side by side, then what the slow read asks for.
 GOAL = struct.Struct("<hi")
-SLOW = struct.Struct("<BBHbHB")  # as the registers below
+SLOW = struct.Struct("<BB6sbHB")  # as the registers below; the gains as `GAINS` has them
 GOAL_REGISTERS = (x.GOAL_CURRENT, x.GOAL_POSITION)
 SLOW_REGISTERS = (
     x.TORQUE_ENABLE,
     x.HARDWARE_ERROR,
+    x.POSITION_D_GAIN,
+    x.POSITION_I_GAIN,
     x.POSITION_P_GAIN,
     x.BUS_WATCHDOG,
     x.PRESENT_VOLTAGE,

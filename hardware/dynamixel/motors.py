@@ -150,7 +150,7 @@ class MotorGroup:
             self._misses[id] = 0 if id in replies else self._misses[id] + 1
         answering = [row for row, id in enumerate(self.ids) if not self._misses[id]]
         self._slow.read_alerts(answering, self.alert)
-        self._slow.read_next(answering, self.alert)
+        self._slow.read_next(answering)
 
     def read_health(self) -> None:
         """Read what changes slowly of all motors now, one after the other."""
@@ -278,9 +278,8 @@ class MotorGroup:
 
     def _gains_of(self, mode: Mode) -> dict[int, bytes]:
         """Of a mode about to be sent; the slow read looks for them from now on."""
-        gains = self._gains[mode == Mode.DAMP]
-        self._slow.p_gain = {id: GAINS.unpack(data)[2] for id, data in gains.items()}
-        return gains
+        self._slow.gains = self._gains[mode == Mode.DAMP]
+        return self._slow.gains
 
     def _goals(self, target: np.ndarray, torque_cap: np.ndarray) -> dict[int, bytes]:
         position = self.units.goal_position(target)
