@@ -29,7 +29,11 @@ GAIN_REPEATS = 3  # stiffness after DAMP is sent with so many commands: one may 
 
 
 class SerialRobot:
-    """`RobotInterface` on one transport for each bus. Opening it moves and drops nothing."""
+    """`RobotInterface` on one transport for each bus.
+
+    Opening it moves and drops nothing. It writes the motors' indirect addresses, which are RAM and
+    command nothing, and not even those where it finds torque on.
+    """
 
     def __init__(
         self,
@@ -182,8 +186,10 @@ class SerialRobot:
                         f"{', '.join(map(str, on))}): support the robot and switch it off first"
                     )
             for group in self._groups:
-                here = group.enable(mode, torque_cap[group.index])
-                self._target[group.index] = here
+                self._target[group.index] = group.prepare(mode, torque_cap[group.index])
+            # No bus's watchdog waits for the preparing of another.
+            for group in self._groups:
+                group.enable()
         except DeviceError as error:
             # Only what was switched on here: a robot that stands by another's torque would fall.
             for group in self._groups:

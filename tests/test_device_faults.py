@@ -115,14 +115,64 @@ def test_a_dead_bus_keeps_damp_and_off_from_no_other(dead: str) -> None:
     assert bench.robot.torque_left_on == ()
 
 
+def address_of(data: bytes, instruction: Instruction) -> int:
+    """The first address of such a request; -1 for any other."""
+    packet, _, _ = take_packet(data)
+    if packet is None or packet.instruction != instruction:
+        return -1
+    return int.from_bytes(packet.params[:2], "little")
+
+
 def test_a_motor_of_the_second_bus_that_refuses_leaves_none_of_the_first_on() -> None:
     bench = Bench(on_two_buses(ROBOT))
-    # By then those of the first have their torque.
-    bench.emulated.motors[-1].table.set(x.HARDWARE_ERROR, x.HardwareError.OVERLOAD)
-    with pytest.raises(EnableRefused, match=r"rear_right_knee.*OVERLOAD"):
+    first_had_torque: list[bool] = []
+
+    def loses(data: bytes) -> bool:
+        """What would switch on the rear legs."""
+        if address_of(data, Instruction.SYNC_WRITE) != x.TORQUE_ENABLE.address:
+            return False
+        first_had_torque.append(bench.registers(x.TORQUE_ENABLE)[:6] == [1] * 6)
+        return True
+
+    bench.lines["rear"].loses = loses
+    with pytest.raises(EnableRefused, match=r"rear_left_hip_roll.*torque enable"):
         bench.robot.write(HOLD)
+    assert first_had_torque[0]
     assert bench.registers(x.TORQUE_ENABLE) == [0] * N
     assert bench.robot.torque_left_on == ()
+
+
+def test_a_hardware_error_on_the_second_bus_is_found_before_any_torque() -> None:
+    bench = Bench(on_two_buses(ROBOT))
+    bench.emulated.motors[-1].table.set(x.HARDWARE_ERROR, x.HardwareError.OVERLOAD)
+    written: list[int] = []
+    bench.lines["front"].loses = lambda data: (
+        written.append(address_of(data, Instruction.SYNC_WRITE)) or False
+    )
+    with pytest.raises(EnableRefused, match=r"rear_right_knee.*OVERLOAD"):
+        bench.robot.write(HOLD)
+    assert x.TORQUE_ENABLE.address not in written
+    assert bench.registers(x.TORQUE_ENABLE) == [0] * N
+
+
+def test_no_watchdog_runs_while_another_bus_is_prepared() -> None:
+    """A second bus may take longer to prepare than the first one's watchdog waits."""
+    bench = Bench(on_two_buses(ROBOT))
+    lost = 0
+
+    def loses(data: bytes) -> bool:
+        """Two of three requests for what was written: the host waits for it and asks again."""
+        nonlocal lost
+        lost += address_of(data, Instruction.SYNC_READ) >= x.EEPROM_END
+        return lost % 3 != 0
+
+    bench.lines["rear"].loses = loses
+    began = bench.clock.clock()
+    bench.robot.write(HOLD)
+    assert bench.clock.clock() - began > 2 * ROBOT.safety.watchdog
+    bench.lines["rear"].loses = lambda data: False
+    sample = bench.tick(HOLD, ticks=2 * N)
+    assert sample.health.torque_on.all() and not sample.health.watchdog_tripped.any()
 
 
 def test_a_refused_start_leaves_the_torque_of_another_as_it_is() -> None:

@@ -59,6 +59,8 @@ def test_a_motor_is_as_its_setup_left_it():
     assert get(motor, x.RETURN_DELAY) == 0
     assert get(motor, x.BAUD_RATE) == 3
     assert get(motor, x.SHUTDOWN) == 0x34
+    assert get(motor, x.SHADOW_ID) == 255
+    assert get(motor, x.FEEDFORWARD_1ST_GAIN) == get(motor, x.FEEDFORWARD_2ND_GAIN) == 0
     assert get(motor, x.POSITION_P_GAIN) == 800
     assert get(motor, x.TORQUE_ENABLE) == 0
     assert motor.baud_rate == 1_000_000

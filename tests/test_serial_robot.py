@@ -73,6 +73,10 @@ def test_torque_found_on_is_left_on_and_told(bench: Bench) -> None:
         (x.MODEL_NUMBER, 1020, "model number 1020, allowed is 1030, XM430-W210"),
         (x.OPERATING_MODE, 3, "operating mode 3, allowed is 5.*EEPROM .address 11.*setup"),
         (x.DRIVE_MODE, 1, "drive mode 1, allowed is one without"),
+        (x.SHADOW_ID, 4, r"secondary ID 4, allowed is 253 to 255, none.*EEPROM .address 12"),
+        (x.SHADOW_ID, 252, "secondary ID 252, allowed is 253 to 255, none"),
+        (x.SHUTDOWN, 0x30, r"shutdown 48, allowed is .* 0x04 \(overheating\) and 0x20 .*EEPROM"),
+        (x.SHUTDOWN, 0x14, "shutdown 20, allowed is one with the bits"),
     ],
 )
 def test_a_wrong_motor_is_named(
@@ -487,15 +491,19 @@ def order_of(bench: Bench) -> list[int]:
 
 
 def test_enabling_in_order_and_read_back(bench: Bench) -> None:
+    for id in IDS:  # as a tool may have left them
+        bench.motors.put(id, x.FEEDFORWARD_1ST_GAIN, 300)
+        bench.motors.put(id, x.FEEDFORWARD_2ND_GAIN, 40)
     robot = bench.open()
     bench.motors.requests.clear()
     robot.write(track(0.1, cap=2.0))
-    assert order_of(bench) == [98, 168, 80, 108, 100, 224, 98, 64, 224]
+    assert order_of(bench) == [98, 168, 80, 88, 108, 100, 224, 98, 64, 224]
     for id in IDS:
         get = bench.motors.get
         # 13.8 N·m/rad / 0.01725 and 0.37 N·m·s/rad / 0.0005.
         assert (get(id, x.POSITION_P_GAIN), get(id, x.POSITION_D_GAIN)) == (800, 740)
         assert get(id, x.POSITION_I_GAIN) == 0
+        assert (get(id, x.FEEDFORWARD_1ST_GAIN), get(id, x.FEEDFORWARD_2ND_GAIN)) == (0, 0)
         assert get(id, x.BUS_WATCHDOG) == 5  # 0.1 s
         assert get(id, x.GOAL_PWM) == 885
         assert get(id, x.TORQUE_ENABLE) == 1
@@ -511,10 +519,12 @@ def test_enabling_in_order_and_read_back(bench: Bench) -> None:
             assert goal == pytest.approx(here + sign * offset / x.RADIANS_PER_COUNT, abs=1)
 
 
-@pytest.mark.parametrize("address", [64, 84, 98, 116])
+@pytest.mark.parametrize("address", [64, 84, 90, 98, 116])
 def test_a_register_that_does_not_take_is_refused_and_torque_stays_off(
     bench: Bench, address: int
 ) -> None:
+    for id in IDS:
+        bench.motors.put(id, x.FEEDFORWARD_1ST_GAIN, 300)
     robot = bench.open()
     bench.motors.read_only = {address}
     bench.motors.place(REST)

@@ -60,6 +60,8 @@ class Motors:
                 (x.FIRMWARE, 48),
                 (x.ID, id),
                 (x.OPERATING_MODE, 5),
+                (x.SHADOW_ID, 255),
+                (x.SHUTDOWN, 0x34),
                 (x.PWM_LIMIT, 885),
                 (x.CURRENT_LIMIT, 1193),
                 (x.PRESENT_VOLTAGE, 119),

@@ -209,11 +209,11 @@ class MotorGroup:
         """IDs of the motors whose torque is on."""
         return [id for id, on in self._registers.read(x.TORQUE_ENABLE).items() if on]
 
-    def enable(self, mode: Mode, torque_cap: np.ndarray) -> np.ndarray:
-        """Torque on at the present position: gains, caps, goal, watchdog, torque, each read back.
+    def prepare(self, mode: Mode, torque_cap: np.ndarray) -> np.ndarray:
+        """All that comes before `enable`: gains, caps, goal := present position, each read back.
 
         Returns:
-            The joint angles at which the motors now hold [rad].
+            The joint angles at which the motors will hold [rad].
 
         Raises:
             MotorError: a motor has a hardware error, is silent, or does not take a value.
@@ -226,22 +226,28 @@ class MotorGroup:
                     id, x.HARDWARE_ERROR, found, "0: power-cycle or reboot it"
                 )
         put, ids = self._registers.set, self.ids
-        zero = bytes(x.PROFILE_ACCELERATION.size + x.PROFILE_VELOCITY.size)
-        watchdog = x.pack(x.BUS_WATCHDOG, self._watchdog)
+        no_feedforward = bytes(x.FEEDFORWARD_2ND_GAIN.size + x.FEEDFORWARD_1ST_GAIN.size)
+        no_profile = bytes(x.PROFILE_ACCELERATION.size + x.PROFILE_VELOCITY.size)
         pwm = {id: x.pack(x.GOAL_PWM, limit) for id, limit in self._pwm_limit.items()}
         # A tripped watchdog refuses goals until it is cleared.
         put(x.BUS_WATCHDOG.address, dict.fromkeys(ids, b"\x00"), "bus watchdog")
         self._set_indirect()
         put(x.POSITION_D_GAIN.address, self._gains_of(mode), "position gains")
-        put(x.PROFILE_ACCELERATION.address, dict.fromkeys(ids, zero), "profile")
+        put(x.FEEDFORWARD_2ND_GAIN.address, dict.fromkeys(ids, no_feedforward), "feedforward")
+        put(x.PROFILE_ACCELERATION.address, dict.fromkeys(ids, no_profile), "profile")
         put(x.GOAL_PWM.address, pwm, "goal PWM")
         here = self._here()
         put(x.INDIRECT_DATA, self._goals(here, torque_cap), "goal current and position")
+        return here
+
+    def enable(self) -> None:
+        """Watchdog, then torque, each read back. Raises as `prepare`."""
+        put, ids = self._registers.set, self.ids
+        watchdog = x.pack(x.BUS_WATCHDOG, self._watchdog)
         put(x.BUS_WATCHDOG.address, dict.fromkeys(ids, watchdog), "bus watchdog")
         self.powered, self.left_on = True, ()
         put(x.TORQUE_ENABLE.address, dict.fromkeys(ids, b"\x01"), "torque enable")
         self._slow.enabled()
-        return here
 
     def disable(self) -> None:
         """Torque off, sent until all are seen off or it has been sent often enough.
@@ -251,9 +257,8 @@ class MotorGroup:
         """
         self.powered, self.left_on = False, tuple(self.ids)
         torque = self._registers.torque_off()
-        off = [torque.get(id) == 0 for id in self.ids]
-        self.health.torque_on[off] = False
         self.left_on = tuple(id for id in self.ids if torque.get(id) != 0)
+        self.health.torque_on[[id not in self.left_on for id in self.ids]] = False
         if self.left_on:
             self.bus.note(f"torque not seen off: ID {', '.join(map(str, self.left_on))}")
 

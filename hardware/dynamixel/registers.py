@@ -10,9 +10,13 @@ from .bus import MotorBus
 from .xseries import (
     DRIVE_MODE,
     EEPROM_END,
+    LAST_ID,
     MODEL_NUMBER,
     OPERATING_MODE,
+    SHADOW_ID,
+    SHUTDOWN,
     TORQUE_ENABLE,
+    HardwareError,
     OperatingMode,
     Register,
     unpack,
@@ -20,6 +24,7 @@ from .xseries import (
 
 TRIES = 3  # of a request that must not fail
 TORQUE_ON_BY_GOAL, REVERSE = 0x08, 0x01  # bits of the drive mode that would surprise
+PROTECTION = HardwareError.OVERHEATING | HardwareError.OVERLOAD  # a motor must protect itself
 CHECK = "check its power and cable"
 
 
@@ -51,7 +56,10 @@ class MotorRegisters:
         return {id: found[id] for id in self.ids}
 
     def check_setup(self, models: Sequence[MotorModel]) -> None:
-        """Refuse motors of another model, operating mode or drive mode than they must have.
+        """Refuse motors of another model or setup than they must have.
+
+        A motor with a secondary ID obeys what is meant for another, without a word; one whose
+        shutdown mask lacks heat or load does not protect itself.
 
         Args:
             models: what robot.toml says of each motor, in the joints' order.
@@ -69,6 +77,13 @@ class MotorRegisters:
         for id, mode in self.read(DRIVE_MODE).items():
             if mode & (TORQUE_ON_BY_GOAL | REVERSE):
                 raise self.error(id, DRIVE_MODE, mode, "one without the bits 0x01 and 0x08")
+        for id, shadow in self.read(SHADOW_ID).items():
+            if shadow <= LAST_ID:
+                raise self.error(id, SHADOW_ID, shadow, f"{LAST_ID + 1} to 255, none")
+        for id, mask in self.read(SHUTDOWN).items():
+            if mask & PROTECTION != PROTECTION:
+                bits = "one with the bits 0x04 (overheating) and 0x20 (overload)"
+                raise self.error(id, SHUTDOWN, mask, bits)
 
     def read(self, register: Register) -> dict[int, int]:
         """A register of all motors. Raises MotorError where one stays silent."""

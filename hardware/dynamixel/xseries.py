@@ -92,6 +92,8 @@ WATCHDOG_UNIT = 0.02  # [s]
 WATCHDOG_MAX = 127
 WATCHDOG_TRIPPED = -1  # then goal registers refuse writes with a range error until 0 is written
 RETURN_DELAY_UNIT = 2e-6  # [s]
+LAST_ID = 252  # a secondary ID beyond it is none
+NO_SHADOW_ID = 255  # as the factory sets it
 MAX_GAIN = 16383
 MAX_GOAL_POSITION = 256 * COUNTS_PER_TURN - 1  # either way, in modes 4 and 5
 

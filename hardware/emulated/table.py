@@ -46,6 +46,7 @@ RULES = (
     Rule(x.RETURN_DELAY, 250, 0, 254),
     Rule(x.DRIVE_MODE, 0, 0, 0),
     Rule(x.OPERATING_MODE, OperatingMode.POSITION, 0, 16),
+    Rule(x.SHADOW_ID, x.NO_SHADOW_ID, x.NO_SHADOW_ID, x.NO_SHADOW_ID),
     Rule(x.HOMING_OFFSET, 0, -1_044_479, 1_044_479),
     Rule(x.MOVING_THRESHOLD, 10, 0, 1023),
     Rule(x.TEMPERATURE_LIMIT, 80, 0, 100),
