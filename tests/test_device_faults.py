@@ -236,6 +236,22 @@ def test_a_motor_that_goes_limp_without_a_word_is_noticed(fail: Callable[[Bench]
     assert np.flatnonzero(~sample.health.torque_on).tolist() == [4]
 
 
+def test_a_connector_that_bounces_leaves_the_robot_damped() -> None:
+    """Silent for 0.26 s, longer than the watchdogs wait: they refuse goals then, not gains."""
+    bench = Bench()
+    damp = Command(Mode.DAMP, torque_cap=CAP)
+    bench.tick(HOLD, ticks=3)
+    bench.lines["motors"].loses = lambda data: True
+    bench.tick(HOLD, ticks=5)
+    bench.tick(damp, ticks=8)
+    assert bench.registers(x.BUS_WATCHDOG) == [x.WATCHDOG_TRIPPED] * N
+    assert min(bench.registers(x.POSITION_P_GAIN)) > 0
+    bench.lines["motors"].loses = lambda data: False
+    bench.tick(damp)
+    assert bench.registers(x.POSITION_P_GAIN) == [0] * N
+    assert bench.registers(x.TORQUE_ENABLE) == [1] * N, "it yields, and is not limp"
+
+
 def test_health_that_is_lost_on_the_wire_ages_alone() -> None:
     bench = Bench()
     assert (bench.tick(ticks=N).health.age < 0.3).all()
