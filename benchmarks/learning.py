@@ -39,14 +39,14 @@ PPO = PPOConfig(
     num_envs=32,
     horizon=128,
     epochs=10,
-    minibatches=16,
+    num_minibatches=16,
     initial_std=0.7,
     learning_rate=1e-3,
     final_learning_rate=1e-4,
     entropy_coefficient=0.0,
     hidden=(64, 64),
 )
-SAC = SACConfig(num_envs=16, updates=4, learning_starts=3_000, learning_rate=1e-3)
+SAC = SACConfig(num_envs=16, updates_per_step=4, learning_starts=3_000, learning_rate=1e-3)
 OURS: dict[Algorithm, PPOConfig | SACConfig] = {"ppo": PPO, "sac": SAC}
 VECTORISER = "envpool"  # ours: a key of libraries.VECTORISERS
 # The peers' defaults on these tasks; PPO in eight environments, which are faster than one.

@@ -146,9 +146,9 @@ def updates_until(config: Any, steps: int) -> int:
     """Gradient steps that Surefoot has made after `steps` of the environments."""
     if hasattr(config, "horizon"):
         iterations = steps // (config.num_envs * config.horizon)
-        return iterations * config.epochs * config.minibatches
+        return iterations * config.epochs * config.num_minibatches
     rows = steps // config.num_envs - config.learning_starts // config.num_envs
-    return config.updates * max(0, rows)
+    return config.updates_per_step * max(0, rows)
 
 
 def train_peer(run: Run, watch: Watch) -> dict[str, Any]:

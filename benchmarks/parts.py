@@ -22,7 +22,7 @@ from libraries import say, surefoot_config, updates_until
 from records import Run
 from surefoot.control.envs import Envs, make
 from surefoot.control.policy import Gaussian
-from surefoot.control.replay_buffer import Replay
+from surefoot.control.replay_buffer import ReplayBuffer
 from surefoot.control.run import learner_of
 from surefoot.control.steps import Adam
 from surefoot.control.train import torch_settings
@@ -56,8 +56,8 @@ PARTS = {
     ),
     "sac": (
         (sac.Learner, "_act", "policy"),
-        (Replay, "add", "storing"),
-        (Replay, "sample", "drawing a batch"),
+        (ReplayBuffer, "add", "storing"),
+        (ReplayBuffer, "sample", "drawing a batch"),
         (sac, "polyak_update", "update: target critics"),
         (sac, "update", "update: forward, losses"),
     ),
@@ -178,11 +178,11 @@ def _one_update(learner: Any) -> Callable[[], int]:
 
         def improve() -> int:
             ppo.update(learner, learner.rollout, config.learning_rate)
-            return config.epochs * config.minibatches
+            return config.epochs * config.num_minibatches
 
         return improve
 
-    batches = [learner.replay.sample(config.batch, learner.generator) for _ in range(UPDATES)]
+    batches = [learner.replay.sample(config.batch_size, learner.generator) for _ in range(UPDATES)]
 
     def descend() -> int:
         for batch in batches:

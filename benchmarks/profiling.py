@@ -17,7 +17,7 @@ from speed import PPO_OURS, SAC_OURS, TASK
 
 HORIZON = 512  # a quarter of the other benchmarks': the same minibatches, fewer of them
 CONFIGS = {
-    "ppo": {**PPO_OURS, "horizon": HORIZON, "minibatches": 8 * HORIZON // 64},
+    "ppo": {**PPO_OURS, "horizon": HORIZON, "num_minibatches": 8 * HORIZON // 64},
     "sac": SAC_OURS,
 }
 

@@ -39,7 +39,7 @@ PPO_PEER = {
 PPO_OURS = {
     "num_envs": 8,
     "horizon": 2048,
-    "minibatches": PPO_ROLLOUT // 64,
+    "num_minibatches": PPO_ROLLOUT // 64,
     "epochs": 10,
     "learning_rate": 3e-4,
     "final_learning_rate": 3e-4,
@@ -65,11 +65,11 @@ SAC_PEER = {
 }
 SAC_OURS = {
     "num_envs": 1,
-    "updates": 1,
+    "updates_per_step": 1,
     "learning_rate": 3e-4,
-    "buffer": 1_000_000,
+    "buffer_size": 1_000_000,
     "learning_starts": 100,
-    "batch": 256,
+    "batch_size": 256,
     "tau": 0.005,
     "gamma": 0.99,
     "n_step": 1,

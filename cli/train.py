@@ -88,7 +88,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
                 resume=arguments.resume is not None,
                 pool=arguments.pool,
                 earlier=earlier,
-                on_update=watch.update,
+                on_iteration=watch.update,
                 about=about,
             )
     except KeyboardInterrupt:
@@ -169,7 +169,7 @@ def _evaluate(
 def _tell_how_to_go_on(console: Console, folder: Path, exportable: bool) -> None:
     if not (folder / CHECKPOINT).exists():
         return  # stopped before anything was learned
-    call = command() if distributed.size() == 1 else "torchrun (as before) -m -- surefoot"
+    call = command() if distributed.world_size() == 1 else "torchrun (as before) -m -- surefoot"
     run = shown(folder)
     console.print(f"Saved. To go on:             {call} train --resume {run}", soft_wrap=True)
     if exportable:

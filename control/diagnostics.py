@@ -21,7 +21,7 @@ class Iteration(Generic[D]):
     """One iteration: some environment steps, and what was learned from them and earlier ones."""
 
     steps: int  # of the environments, those that only reset one included
-    updates: int  # gradient steps
+    gradient_steps: int
     reward: float  # mean of a step
     saturation: float | None  # part of the actions at or beyond their Box's bounds, if it has any
     learning_rate: float

@@ -52,7 +52,7 @@ def group() -> Iterator[None]:
         UsageError: they are on other machines, and this one tells them no address of its own.
     """
     started = all(name in os.environ for name in LAUNCHED) and os.environ["WORLD_SIZE"] != "1"
-    if not started or size() > 1:
+    if not started or world_size() > 1:
         yield
         return
     _require_address()
@@ -85,30 +85,30 @@ def _require_address() -> None:
         )
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes train together: W."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """Which of them this one is, from 0. Rank 0 writes the files and talks to the user."""
-    return dist.get_rank() if size() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def threads() -> int:
     """Of the processors, this rank's part among those on its machine; 0 means all of them."""
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if size() > 1 else 1
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if world_size() > 1 else 1
     return 0 if here == 1 else max(1, (os.cpu_count() or 1) // here)
 
 
 # --- numbers ----------------------------------------------------------------------------------
 
 
-def gather(x: Tensor) -> Tensor:
+def all_gather(x: Tensor) -> Tensor:
     """The columns of all ranks side by side. Shape (T, N, ...) → (T, W·N, ...)."""
-    if size() == 1:
+    if world_size() == 1:
         return x
-    parts = [torch.empty_like(x) for _ in range(size())]
+    parts = [torch.empty_like(x) for _ in range(world_size())]
     with _or_lost():
         dist.all_gather(parts, x.contiguous())
     return torch.cat(parts, dim=1)
@@ -117,11 +117,11 @@ def gather(x: Tensor) -> Tensor:
 def randn(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """This rank's rows of standard normal numbers, drawn for all ranks. Shape (N, ...)."""
     rows = shape[0]
-    noise = torch.randn((size() * rows, *shape[1:]), generator=generator)
+    noise = torch.randn((world_size() * rows, *shape[1:]), generator=generator)
     return noise[rank() * rows : (rank() + 1) * rows]
 
 
-def own(batch: Tensor, num_envs: int) -> tuple[Tensor, float]:
+def local_rows(batch: Tensor, num_envs: int) -> tuple[Tensor, float]:
     """This rank's rows of a minibatch, and which part of the minibatch they are.
 
     Args:
@@ -132,9 +132,9 @@ def own(batch: Tensor, num_envs: int) -> tuple[Tensor, float]:
         Numbers of rows in this rank's flattened (T, N) arrays, at least one: a rank that has none
         gets some row as part 0, since a mean over nothing is no number.
     """
-    if size() == 1:
+    if world_size() == 1:
         return batch, 1.0
-    step, column = batch // (size() * num_envs), batch % (size() * num_envs)
+    step, column = batch // (world_size() * num_envs), batch % (world_size() * num_envs)
     mine = column // num_envs == rank()
     rows = (step * num_envs + column % num_envs)[mine]
     return (rows, len(rows) / len(batch)) if len(rows) else (step.new_zeros(1), 0.0)
@@ -142,7 +142,7 @@ def own(batch: Tensor, num_envs: int) -> tuple[Tensor, float]:
 
 def sum_gradients(optimiser: Adam) -> None:
     """Add all ranks' gradients, in place."""
-    if size() == 1:
+    if world_size() == 1:
         return
     with _or_lost():
         dist.all_reduce(optimiser.gradient)
@@ -150,7 +150,7 @@ def sum_gradients(optimiser: Adam) -> None:
 
 def average(table: Tensor, parts: Sequence[float]) -> Tensor:
     """From means over `own` rows of B minibatches to those over all ranks' rows. Shape (B, n)."""
-    if size() == 1:
+    if world_size() == 1:
         return table
     table = table * torch.tensor(parts)[:, None]
     with _or_lost():
@@ -166,11 +166,11 @@ def moments(x: Tensor) -> tuple[int, Tensor, Tensor]:
     """
     mean = x.mean(0)
     variance = (x - mean).square_().mean(0)
-    if size() == 1:
+    if world_size() == 1:
         return len(x), mean, variance
     count = x.new_full((1,), len(x))
     mine = torch.cat((count, mean, variance)).nan_to_num()  # of no rows, mean and variance are NaN
-    counts, means, variances = gather(mine[:, None]).split((1, len(mean), len(mean)))
+    counts, means, variances = all_gather(mine[:, None]).split((1, len(mean), len(mean)))
     weight = counts / counts.sum()
     mean = (weight * means).sum(1)
     variance = (weight * (variances + (means - mean[:, None]).square())).sum(1)
@@ -178,7 +178,7 @@ def moments(x: Tensor) -> tuple[int, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def take_over(state: Mapping[str, Any]) -> None:
+def broadcast_state(state: Mapping[str, Any]) -> None:
     """Overwrite the tensors in nested dicts with rank 0's, which changes no bit as a rule.
 
     Processors of another kind may round otherwise: so that ranks don't drift apart.
@@ -187,14 +187,14 @@ def take_over(state: Mapping[str, Any]) -> None:
         RanksApart: some number differs by more than rounding explains.
     """
     gap = 0.0
-    for tensor in _tensors(state) if size() > 1 else ():
+    for tensor in _tensors(state) if world_size() > 1 else ():
         before = tensor.clone()
         with _or_lost():
             dist.broadcast(tensor, 0)
         if not torch.equal(before, tensor):
             largest = tensor.double().abs().max()
             gap = max(gap, float((before.double() - tensor.double()).abs().max() / largest))
-    if (gap := max(gather_objects(gap))) > LARGEST_GAP:
+    if (gap := max(all_gather_objects(gap))) > LARGEST_GAP:
         raise RanksApart(f"ranks: found learned numbers {gap:.1e} apart, allowed is {LARGEST_GAP}")
 
 
@@ -209,11 +209,11 @@ def _tensors(state: Any) -> Iterator[Tensor]:
 # --- the session ------------------------------------------------------------------------------
 
 
-def gather_objects(x: T) -> list[T]:
+def all_gather_objects(x: T) -> list[T]:
     """What each rank gave, in their order, on all of them."""
-    if size() == 1:
+    if world_size() == 1:
         return [x]
-    found: list[Any] = [None] * size()
+    found: list[Any] = [None] * world_size()
     with _or_lost():
         dist.all_gather_object(found, x)
     return found
@@ -221,7 +221,7 @@ def gather_objects(x: T) -> list[T]:
 
 def from_first(call: Callable[[], T]) -> T:
     """What `call` returns on rank 0, on all ranks; or what it refuses. The others wait for it."""
-    if size() == 1:
+    if world_size() == 1:
         return call()
     answer: list[Any] = [None]
     if rank() == 0:
@@ -238,20 +238,20 @@ def from_first(call: Callable[[], T]) -> T:
 
 def together(call: Callable[[T], None], argument: T) -> None:
     """Make a call; if it raises KeyboardInterrupt on any rank, raise `Stopped` on all of them."""
-    if size() == 1:
+    if world_size() == 1:
         return call(argument)
     pressed = False
     try:
         call(argument)
     except KeyboardInterrupt:
         pressed = True
-    if any(gather_objects(pressed)):
+    if any(all_gather_objects(pressed)):
         raise Stopped
 
 
 def require_same(table: Mapping[str, Any]) -> None:
     """Raise UsageError where ranks were not started alike."""
-    first, *others = gather_objects(dict(table))
+    first, *others = all_gather_objects(dict(table))
     for number, theirs in enumerate(others, 1):
         for name, found in theirs.items():
             if found != first[name]:
@@ -267,7 +267,7 @@ def _or_lost() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RankLost(
-            f"rank {rank()} of {size()}: lost the other ranks ({_reason(error)}); "
+            f"rank {rank()} of {world_size()}: lost the other ranks ({_reason(error)}); "
             "the last checkpoint is whole: resume all of them together"
         ) from None
 

@@ -56,7 +56,7 @@ def checks(config: PPOConfig | SACConfig, metrics: Sequence[Metrics]) -> list[Ch
 
 def _of_episodes(metrics: Sequence[Metrics], recent: Sequence[Metrics]) -> Iterable[Check]:
     returns = [m.episode_return for m in metrics if m.episode_return is not None]
-    if len(returns) >= 2 and metrics[0].update == 1:  # not where a resumed run goes on
+    if len(returns) >= 2 and metrics[0].iteration == 1:  # not where a resumed run goes on
         tenth = max(1, round(RECENT * len(returns)))
         first, last = returns[:tenth], returns[-tenth:]
         gain = float(np.mean(last) - np.mean(first))

@@ -13,7 +13,7 @@ from . import ppo, sac
 class Metrics:
     """One iteration, for whoever watches."""
 
-    update: int  # iterations so far: PPO's updates, a few steps with theirs of SAC
+    iteration: int  # so far: PPO's updates, a few steps with theirs of SAC
     steps: int  # environment steps so far
     elapsed: float  # training time so far, that before a resume included [s]
     progress: float  # of the budget, 0 to 1

@@ -21,7 +21,7 @@ SMALLEST_STD = 1e-2  # keeps an input that never moved in training from explodin
 class Normaliser(nn.Module):
     """(x − mean) / std with running statistics, clipped to ±10.
 
-    Statistics change only in `absorb`: between collecting data and the last use of it they are
+    Statistics change only in `update`: between collecting data and the last use of it they are
     frozen, so that a policy is the same function all the while. Accumulated in float64.
     """
 
@@ -45,7 +45,7 @@ class Normaliser(nn.Module):
         return ((x - self.shift) * self.scale).clamp(-CLIP, CLIP)
 
     @torch.no_grad()
-    def absorb(self, x: Tensor) -> None:
+    def update(self, x: Tensor) -> None:
         """Merge a batch, of all ranks, into the statistics. `x`: shape (..., size).
 
         Source: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for

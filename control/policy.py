@@ -180,11 +180,11 @@ class Value(nn.Module):
         return (returns - self.returns.shift) * self.returns.scale
 
     @torch.no_grad()
-    def absorb(self, privileged: Tensor, returns: Tensor) -> None:
+    def update(self, privileged: Tensor, returns: Tensor) -> None:
         """Merge a batch into the statistics. Shapes (B, P), (B,)."""
-        self.normaliser.absorb(privileged)
+        self.normaliser.update(privileged)
         shift, scale = self.returns.shift.clone(), self.returns.scale.clone()
-        self.returns.absorb(returns[:, None])
+        self.returns.update(returns[:, None])
         last = self.network[-1]
         assert isinstance(last, nn.Linear)
         ratio = self.returns.scale / scale

@@ -24,7 +24,7 @@ from .diagnostics import (
     ratio_statistics,
     saturation,
 )
-from .distributed import average, gather, own, size, sum_gradients
+from .distributed import all_gather, average, local_rows, sum_gradients, world_size
 from .envs import Envs
 from .losses import clipped_surrogate, squared_error
 from .policy import Gaussian, Value
@@ -43,7 +43,7 @@ class PPOConfig:
     """Steps of each environment between updates."""
     epochs: int = 5
     """Passes over the data of an update."""
-    minibatches: int = 4
+    num_minibatches: int = 4
     """Gradient steps a pass."""
     gamma: float = 0.99
     """Discount γ a step."""
@@ -84,10 +84,10 @@ class Learner:
     @classmethod
     def of(cls, envs: Envs, config: PPOConfig, seed: int) -> Learner:
         """An untrained one for `envs`. Raises UsageError for minibatches of less than two steps."""
-        rows = size() * config.num_envs * config.horizon  # of all ranks
-        if rows < 2 * config.minibatches:
+        rows = world_size() * config.num_envs * config.horizon  # of all ranks
+        if rows < 2 * config.num_minibatches:
             raise UsageError(
-                f"minibatches: found {config.minibatches}, allowed is {rows // 2} or fewer"
+                f"num_minibatches: found {config.num_minibatches}, allowed is {rows // 2} or fewer"
             )
         generator = torch.Generator().manual_seed(seed)
         mirror = envs.mirror if config.mirror else None
@@ -115,12 +115,12 @@ class Learner:
         collect(envs, self.policy, self.value, rollout, self.generator)
         collected = clock()
         diagnostics = update(self, rollout, learning_rate, critic_only)
-        learned, rewards = clock(), gather(rollout.reward)
-        valid, actions = gather(rollout.valid), gather(rollout.action)
+        learned, rewards = clock(), all_gather(rollout.reward)
+        valid, actions = all_gather(rollout.valid), all_gather(rollout.action)
         beyond = None if envs.bounds is None else saturation(actions, *envs.bounds)
         return Iteration(
             steps=rewards.numel(),
-            updates=self.config.epochs * self.config.minibatches,
+            gradient_steps=self.config.epochs * self.config.num_minibatches,
             reward=float(rewards[valid].mean()),
             saturation=beyond,
             learning_rate=learning_rate,
@@ -170,7 +170,10 @@ def update(
     figures, parts = [], []
     for epoch in range(config.epochs):
         rows = advantages.rows[torch.randperm(len(advantages.rows), generator=learner.generator)]
-        chosen = [own(batch, config.num_envs) for batch in rows.tensor_split(config.minibatches)]
+        chosen = [
+            local_rows(batch, config.num_envs)
+            for batch in rows.tensor_split(config.num_minibatches)
+        ]
         batches = samples.gather([where for where, _ in chosen])
         if epoch == 0:
             # A matrix product of another size may round otherwise: recomputed in these very
@@ -188,8 +191,8 @@ def update(
 
     fresh = rollout.valid.flatten()
     if not critic_only:
-        policy.normaliser.absorb(rollout.obs.flatten(0, 1)[fresh])
-    value.absorb(rollout.privileged.flatten(0, 1)[fresh], advantages.target[fresh])
+        policy.normaliser.update(rollout.obs.flatten(0, 1)[fresh])
+    value.update(rollout.privileged.flatten(0, 1)[fresh], advantages.target[fresh])
     return Diagnostics(
         *average(torch.stack(figures), parts).mean(0).tolist(),
         entropy=float(policy.entropy().detach()),
@@ -241,13 +244,15 @@ def advantages_of(rollout: Rollout, config: PPOConfig) -> Advantages:
         rollout.reward, rollout.value, rollout.next_value, *ends, config.gamma, config.gae_lambda
     )
     target = advantage + rollout.value
-    valid = gather(rollout.valid)
-    spread, centre = torch.std_mean(gather(advantage)[valid], correction=0)
+    valid = all_gather(rollout.valid)
+    spread, centre = torch.std_mean(all_gather(advantage)[valid], correction=0)
     return Advantages(
         advantage=((advantage - centre) / (spread + 1e-8)).flatten(),
         target=target.flatten(),
         rows=valid.flatten().nonzero().squeeze(1),
-        explained_variance=explained_variance(gather(rollout.value)[valid], gather(target)[valid]),
+        explained_variance=explained_variance(
+            all_gather(rollout.value)[valid], all_gather(target)[valid]
+        ),
     )
 
 

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from .ppo import PPOConfig
     from .sac import SACConfig
 
-AT_LEAST_ONE = ("num_envs", "horizon", "epochs", "minibatches", "updates", "batch", "n_step")
+AT_LEAST_ONE = (
+    "num_envs",
+    "horizon",
+    "epochs",
+    "num_minibatches",
+    "updates_per_step",
+    "batch_size",
+    "n_step",
+)
 AT_LEAST_ZERO = (
     *("final_learning_rate", "entropy_coefficient", "learning_starts", "hindsight"),
     *("initial_temperature", "final_temperature", "critic_warm_up"),
@@ -48,6 +56,6 @@ def _allowed(name: str, found: float | tuple[int, ...]) -> str | None:
         return None if 0 <= found <= 1 else "0 to 1"
     if name == "tau":
         return None if 0 < found <= 1 else "a number > 0, at most 1"
-    if name == "buffer":
+    if name == "buffer_size":
         return None if found >= 2 else "2 or more"
     return None

@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     next_privileged: Tensor  # the critic's, beside `next_obs`. Shape (B, P)
 
 
-class Replay:
+class ReplayBuffer:
     """The newest `capacity` transitions, drawn uniformly.
 
     With `hindsight` k, k of k + 1 transitions are relabelled when they are drawn: with a goal that
@@ -73,7 +73,7 @@ class Replay:
         try:
             self.arrays = self._room(envs)
         except MemoryError as error:
-            words = f"buffer: found {capacity}, allowed is what fits into memory: {error}"
+            words = f"buffer_size: found {capacity}, allowed is what fits into memory: {error}"
             raise UsageError(words) from None
         # Row at which each transition's episode ends, and where the running episodes began.
         self._end = np.zeros((self.capacity, self.num_envs), np.int64)

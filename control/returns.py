@@ -18,7 +18,7 @@ def gae(
     terminated: Tensor,
     done: Tensor,
     gamma: float,
-    lam: float,
+    gae_lambda: float,
 ) -> Tensor:
     """Generalised advantage estimates (Schulman et al. 2015, arXiv:1506.02438, eq. 16).
 
@@ -31,14 +31,14 @@ def gae(
         terminated: bool, shape (T, N).
         done: terminated or truncated, bool, shape (T, N).
         gamma: discount γ.
-        lam: trace decay λ.
+        gae_lambda: trace decay λ.
 
     Returns:
         Advantages. Shape (T, N). The λ-returns are advantages + value.
     """
     # Filled, not multiplied: what lies beyond a fall may be NaN.
     delta = reward + gamma * next_value.masked_fill(terminated, 0.0) - value
-    decay = gamma * lam * (~done).to(delta.dtype)
+    decay = gamma * gae_lambda * (~done).to(delta.dtype)
     advantage = torch.empty_like(delta)
     trace = torch.zeros_like(delta[0])
     for t in range(len(delta) - 1, -1, -1):

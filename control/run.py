@@ -51,7 +51,7 @@ class Budget:
 class Progress:
     """How far a run is."""
 
-    updates: int = 0  # iterations
+    iterations: int = 0
     steps: int = 0  # of all environments
     elapsed: float = 0.0  # training time [s]
     warm_up: int = 0  # iterations to come in which the critic alone learns
@@ -92,7 +92,7 @@ class Run:
         if earlier is not None:
             checkpoint.transfer(earlier, self.learner.policy)
             self.progress.warm_up = config.critic_warm_up
-        distributed.take_over(self._learned())
+        distributed.broadcast_state(self._learned())
         if distributed.rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             if isinstance(self.learner, sac.Learner):
@@ -119,7 +119,7 @@ class Run:
             self.learner.replay.set_state(saved["replay"], self.folder)
             if not exactly:
                 self.learner.replay.cut()
-        distributed.take_over(self._learned())
+        distributed.broadcast_state(self._learned())
         return exactly
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class Run:
 
     def save(self, budget: Budget) -> None:
         """Write the checkpoint: the old one or the new one is whole at any moment."""
-        distributed.take_over(self._learned())
+        distributed.broadcast_state(self._learned())
         state = self._state() | {"budget": asdict(budget)}
         distributed.from_first(lambda: checkpoint.save(self.folder / CHECKPOINT, state))
 
@@ -138,7 +138,7 @@ class Run:
 
         What was replayed lies in files of its own, which this writes into the folder.
         """
-        states = distributed.gather_objects(self.envs.get_state())
+        states = distributed.all_gather_objects(self.envs.get_state())
         state = {
             "algorithm": algorithm(self.learner.config),
             **self._learned(),
@@ -205,9 +205,9 @@ def _require_same(
     facts = {name: fact for name, fact in about.items() if name not in VARYING}
     _require_equal(facts, {name: fact for name, fact in saved["about"].items() if name in facts})
     ranks = len(_envs_of_ranks(saved))
-    if ranks != distributed.size():
+    if ranks != distributed.world_size():
         raise UsageError(
-            f"resume: found {distributed.size()} processes, allowed is the run's own {ranks}"
+            f"resume: found {distributed.world_size()} processes, allowed is the run's own {ranks}"
         )
 
 
@@ -224,7 +224,7 @@ def _write_config(run_dir: Path, config: Config, seed: int, about: Mapping[str, 
         "algorithm": algorithm(config),
         "config": asdict(config),
         "seed": seed,
-        "processes": distributed.size(),
+        "processes": distributed.world_size(),
         "about": dict(about),
         "versions": {
             "python": platform.python_version(),

@@ -27,7 +27,7 @@ from .envs import Envs
 from .losses import soft_target, squared_error, temperature_loss
 from .networks import TwinMLP
 from .policy import SquashedGaussian, TwinQ, twin_values
-from .replay_buffer import Batch, Replay
+from .replay_buffer import Batch, ReplayBuffer
 from .steps import Adam, flatten_parameters, polyak_update
 
 ITERATION = 256  # environment steps between two looks of the session,
@@ -41,11 +41,11 @@ class SACConfig:
 
     num_envs: int = 1
     """Environments stepped together."""
-    updates: int = 1
+    updates_per_step: int = 1
     """Gradient steps for each step of all the environments."""
-    batch: int = 256
+    batch_size: int = 256
     """Transitions of a gradient step."""
-    buffer: int = 1_000_000
+    buffer_size: int = 1_000_000
     """Transitions remembered."""
     learning_starts: int = 5_000
     """Environment steps of the first policy, before anything is learned."""
@@ -110,14 +110,15 @@ class Learner:
     critic_optimiser: Adam
     target_vector: Tensor  # the target's parameters, as one
     generator: torch.Generator
-    replay: Replay
+    replay: ReplayBuffer
 
     @classmethod
     def of(cls, envs: Envs, config: SACConfig, seed: int) -> Learner:
         """An untrained one for `envs`.
 
         Raises:
-            UsageError: unbounded actions, a temperature of none that must fall, or as `Replay`.
+            UsageError: unbounded actions, a temperature of none that must fall, or what
+                `ReplayBuffer` refuses.
         """
         if envs.bounds is None:
             box = envs.env.single_action_space
@@ -129,7 +130,9 @@ class Learner:
                 bound = ">= 0" if fixed else "> 0"
                 raise UsageError(f"{name}: found {found}, allowed is a number {bound}")
         generator = torch.Generator().manual_seed(seed)
-        replay = Replay(envs, config.buffer, config.gamma, config.n_step, config.hindsight)
+        replay = ReplayBuffer(
+            envs, config.buffer_size, config.gamma, config.n_step, config.hindsight
+        )
         low, high = (torch.from_numpy(np.asarray(bound)) for bound in envs.bounds)
         mirror = envs.mirror if config.mirror else None
         policy = SquashedGaussian(
@@ -177,18 +180,20 @@ class Learner:
             actions.append(action)
             if replay.time * envs.num_envs > config.learning_starts:
                 started = clock()
-                for _ in range(config.updates):
-                    losses = update(self, replay.sample(config.batch, self.generator), critic_only)
-                updates += config.updates
+                for _ in range(config.updates_per_step):
+                    losses = update(
+                        self, replay.sample(config.batch_size, self.generator), critic_only
+                    )
+                updates += config.updates_per_step
                 learn_time += clock() - started
         if config.normalise:  # frozen until here
             seen, seen_privileged = replay.recent(rows)
             if not critic_only:
-                self.policy.normaliser.absorb(seen)
-            self.critic.normaliser.absorb(seen_privileged)
+                self.policy.normaliser.update(seen)
+            self.critic.normaliser.update(seen_privileged)
         return Iteration(
             steps=rows * envs.num_envs,
-            updates=updates,
+            gradient_steps=updates,
             reward=float(np.concatenate(rewards).mean()) if any(map(len, rewards)) else 0.0,
             saturation=saturation(torch.cat(actions), -SATURATED, SATURATED),
             learning_rate=config.learning_rate,

@@ -37,7 +37,7 @@ class Trained:
 
     policy: Policy
     steps: int
-    updates: int  # iterations
+    iterations: int
     elapsed: float  # [s]
     checkpoint: Path
     resumed_exactly: bool | None  # False: the episodes started anew; None: nothing was resumed
@@ -55,13 +55,13 @@ def train(
     resume: bool = False,
     pool: bool = True,
     earlier: Policy | None = None,
-    on_update: Callable[[Metrics], None] | None = None,
+    on_iteration: Callable[[Metrics], None] | None = None,
     about: Mapping[str, Any] | None = None,
     clock: Clock = time.perf_counter,
 ) -> Trained:
     """Train a policy until the budget is spent.
 
-    A KeyboardInterrupt that `on_update` raises saves first, so nothing is lost; one that cuts an
+    A KeyboardInterrupt that `on_iteration` raises saves first, so nothing is lost; one that cuts an
     iteration short leaves the last checkpoint as it is.
 
     Started by torchrun, each rank has `config.num_envs` environments, counts the steps of all, and
@@ -79,7 +79,7 @@ def train(
         pool: as of `envs.make`.
         earlier: a policy to begin from; the critic learns alone at first
             (`config.critic_warm_up`). Not looked at where a run is resumed.
-        on_update: called after each iteration; on each rank with the same metrics but for times.
+        on_iteration: called after each iteration; on each rank with the same metrics but for times.
         about: JSON-able facts of the task, kept in config.json and in the checkpoint.
         clock: measures the training time [s].
 
@@ -111,21 +111,21 @@ def train(
                     metrics = _iterate(run, budget, lambda: before + clock() - start, clock)
                     whole = True
                     log(metrics, algorithm(config))
-                    if on_update is not None:
-                        distributed.together(on_update, metrics)
-                    if progress.updates % CHECKPOINT_EVERY == 0:
+                    if on_iteration is not None:
+                        distributed.together(on_iteration, metrics)
+                    if progress.iterations % CHECKPOINT_EVERY == 0:
                         run.save(budget)
                 run.save(budget)
             except KeyboardInterrupt as interrupt:
                 # Ranks that were not stopped together have no common state to save.
                 if whole and (
-                    distributed.size() == 1 or isinstance(interrupt, distributed.Stopped)
+                    distributed.world_size() == 1 or isinstance(interrupt, distributed.Stopped)
                 ):
                     run.save(budget)
                 raise
     path = run_dir / CHECKPOINT
     return Trained(
-        run.learner.policy, progress.steps, progress.updates, progress.elapsed, path, exactly
+        run.learner.policy, progress.steps, progress.iterations, progress.elapsed, path, exactly
     )
 
 
@@ -139,15 +139,15 @@ def _iterate(run: Run, budget: Budget, elapsed: Callable[[], float], clock: Cloc
             f"learning has diverged after {progress.steps} steps: a reward or an observation that "
             "is no finite number, or too high a learning rate; the last checkpoint is from before"
         )
-    if it.updates:
+    if it.gradient_steps:
         progress.warm_up = max(0, progress.warm_up - 1)
-    progress.updates += 1
+    progress.iterations += 1
     progress.steps += it.steps
     progress.elapsed = distributed.from_first(elapsed)
-    finished = merged(distributed.gather_objects(run.envs.pop_finished()))
+    finished = merged(distributed.all_gather_objects(run.envs.pop_finished()))
     means = {name: float(np.mean(values)) for name, values in finished.items()}
     return Metrics(
-        update=progress.updates,
+        iteration=progress.iterations,
         steps=progress.steps,
         elapsed=progress.elapsed,
         progress=min(1.0, budget.spent(progress)),
@@ -174,13 +174,13 @@ def torch_settings(config: Config) -> Iterator[None]:
     networks learn faster without.
     """
     minibatch = (
-        config.num_envs * config.horizon // config.minibatches
+        config.num_envs * config.horizon // config.num_minibatches
         if isinstance(config, PPOConfig)
-        else config.batch
+        else config.batch_size
     )
     work = minibatch * max(config.hidden, default=1) ** 2
     precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    large = work * distributed.size() >= LARGE_WORK  # ranks round as one process would
+    large = work * distributed.world_size() >= LARGE_WORK  # ranks round as one process would
     torch.set_float32_matmul_precision("medium" if large else "highest")
     torch.set_num_threads(min(THREADS, threads) if work >= SHARED_WORK else 1)
     try:
@@ -218,5 +218,5 @@ def _require_alike(
             **(about or {}),
         }
     )
-    if distributed.size() > 1 and isinstance(config, SACConfig):
-        raise UsageError(f"processes: found {distributed.size()}, allowed for sac is 1")
+    if distributed.world_size() > 1 and isinstance(config, SACConfig):
+        raise UsageError(f"processes: found {distributed.world_size()}, allowed for sac is 1")

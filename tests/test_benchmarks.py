@@ -285,8 +285,8 @@ def test_side_by_side_each_run_has_a_core_of_its_own(
 
 
 SMALL = {
-    "ppo": {**speed.PPO_OURS, "num_envs": 2, "horizon": 32, "minibatches": 2, "epochs": 2},
-    "sac": {**speed.SAC_OURS, "batch": 16, "hidden": (16, 16), "learning_starts": 448},
+    "ppo": {**speed.PPO_OURS, "num_envs": 2, "horizon": 32, "num_minibatches": 2, "epochs": 2},
+    "sac": {**speed.SAC_OURS, "batch_size": 16, "hidden": (16, 16), "learning_starts": 448},
 }
 
 

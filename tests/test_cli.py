@@ -364,7 +364,7 @@ def test_replay_refuses(capsys, tmp_path: Path, run_log: Path, make_log: MakeLog
 def test_train_refuses(capsys, tmp_path: Path):
     for flag, value in (
         ("--minutes", "0"), ("--minutes", "nan"), ("--minutes", "inf"), ("--steps", "0"),
-        ("--num-envs", "0"), ("--horizon", "0"), ("--epochs", "0"), ("--minibatches", "-1"),
+        ("--num-envs", "0"), ("--horizon", "0"), ("--epochs", "0"), ("--num-minibatches", "-1"),
         ("--episodes", "-1"),
     ):  # fmt: skip
         line = refuse(capsys, "train", "walk", flag, value, "--run", "new")
@@ -372,7 +372,7 @@ def test_train_refuses(capsys, tmp_path: Path):
     assert "there is no robot" in refuse(capsys, "train", "walk", "--robot", "spot")
     assert "environment: " in refuse(capsys, "train", "fly")
     assert "found Discrete(2)" in refuse(capsys, "train", "CartPole-v1", "--algo", "sac")
-    for flag in ("--num-envs", "--updates", "--batch", "--buffer", "--n-step"):
+    for flag in ("--num-envs", "--updates-per-step", "--batch-size", "--buffer-size", "--n-step"):
         assert f"{flag}: found 0" in refuse(capsys, "train", "walk", "--algo=sac", flag, "0")
     assert "found 4 for an environment without goals" in refuse(
         capsys, "train", "Pendulum-v1", "--algo", "sac", "--hindsight", "4",

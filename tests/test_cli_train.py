@@ -113,7 +113,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_pa
     update = Watch.update
 
     def press(watch: Watch, metrics: Metrics) -> None:
-        if metrics.update == 3:
+        if metrics.iteration == 3:
             signal.raise_signal(signal.SIGINT)
         update(watch, metrics)
 
@@ -123,7 +123,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     resume = next(line for line in out.splitlines() if "To go on" in line)
     assert resume.endswith("train --resume parts") and "export parts" in out
-    assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["updates"] == 3
+    assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["iterations"] == 3
     assert "Going on in parts" in succeed(capsys, "train", "--resume", "parts", "--episodes", "0")
     one, other = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
     assert one["progress"]["steps"] == other["progress"]["steps"] == 4096
@@ -132,7 +132,8 @@ def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_pa
 
 
 TINY_SAC = (
-    "--algo", "sac", "--learning-starts", "200", "--batch", "8", "--hidden", "8", "--buffer", "999"
+    "--algo", "sac", "--learning-starts", "200", "--batch-size", "8", "--hidden", "8",
+    "--buffer-size", "999",
 )  # fmt: skip
 
 

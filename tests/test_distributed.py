@@ -34,7 +34,7 @@ from surefoot.models.errors import UsageError
 from toys import Point
 
 N = 4  # environments of a rank
-CONFIG = PPOConfig(num_envs=N, horizon=8, epochs=3, minibatches=3, hidden=(16,))
+CONFIG = PPOConfig(num_envs=N, horizon=8, epochs=3, num_minibatches=3, hidden=(16,))
 
 
 class Walker(gymnasium.Env):
@@ -95,15 +95,15 @@ def session(
     train.CHECKPOINT_EVERY, distributed.TIMEOUT = every, timedelta(seconds=timeout)
     outcome = Outcome()
 
-    def on_update(metrics: Metrics) -> None:
+    def on_iteration(metrics: Metrics) -> None:
         outcome.metrics.append(metrics)
         if at is not None:
-            at(metrics.update)
+            at(metrics.iteration)
 
     world = ENVIRONMENTS[env](config.num_envs)
     options = {"steps": updates * rows, **options}
     try:
-        trained = train.train(world, config, folder, on_update=on_update, **options)
+        trained = train.train(world, config, folder, on_iteration=on_iteration, **options)
     except (UsageError, distributed.RankLost, KeyboardInterrupt) as error:
         outcome.error = f"{type(error).__name__}: {error}"
         return outcome
@@ -116,7 +116,7 @@ def agree_on_tensors(offset: float) -> float | str:
     tensor = torch.full((3,), 1.0 + offset * int(os.environ["RANK"]))
     with distributed.group():
         try:
-            distributed.take_over({"a": {"b": tensor}, "c": [0]})
+            distributed.broadcast_state({"a": {"b": tensor}, "c": [0]})
         except distributed.RanksApart as error:
             return str(error)
     return float(tensor[0])
@@ -258,12 +258,12 @@ def assert_close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
 def test_alone_nothing_is_computed_and_nothing_drawn_otherwise(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANK", "3")  # not all that torchrun sets
     with distributed.group():
-        assert (distributed.rank(), distributed.size(), distributed.threads()) == (0, 1, 0)
+        assert (distributed.rank(), distributed.world_size(), distributed.threads()) == (0, 1, 0)
         x = torch.rand(3, 2)
-        assert distributed.gather(x) is x
+        assert distributed.all_gather(x) is x
         assert distributed.average(x, []) is x
-        assert distributed.own(x, 2) == (x, 1.0)
-        assert distributed.gather_objects("a") == ["a"]
+        assert distributed.local_rows(x, 2) == (x, 1.0)
+        assert distributed.all_gather_objects("a") == ["a"]
         noise = distributed.randn((3, 2), torch.Generator().manual_seed(1))
         assert torch.equal(noise, torch.randn(3, 2, generator=torch.Generator().manual_seed(1)))
         assert not torch.distributed.is_initialized()
@@ -296,12 +296,12 @@ def test_own_rows_are_those_of_a_rank_s_columns(monkeypatch: pytest.MonkeyPatch)
     #                                  8 9 10 11               4 5               4 5
     batch = torch.tensor([11, 4, 2, 9, 0, 10])
     monkeypatch.setattr(distributed, "rank", lambda: 0)
-    rows, part = distributed.own(batch, num_envs=2)
+    rows, part = distributed.local_rows(batch, num_envs=2)
     assert (rows.tolist(), part) == ([2, 5, 0], 0.5)
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    rows, part = distributed.own(batch, num_envs=2)
+    rows, part = distributed.local_rows(batch, num_envs=2)
     assert (rows.tolist(), part) == ([5, 0, 4], 0.5)
-    rows, part = distributed.own(torch.tensor([0, 1, 4]), num_envs=2)  # all of them rank 0's
+    rows, part = distributed.local_rows(torch.tensor([0, 1, 4]), num_envs=2)  # all of them rank 0's
     assert (len(rows), part) == (1, 0.0)
 
 
@@ -312,8 +312,8 @@ CASES = [
     ("next step", CONFIG),
     ("Pendulum-v1", dataclasses.replace(CONFIG, horizon=36)),  # 200 steps are an episode
     # Minibatches of two or three rows: often one of the ranks has none of them.
-    ("same step", dataclasses.replace(CONFIG, horizon=2, minibatches=7)),
-    ("next step", dataclasses.replace(CONFIG, num_envs=1, horizon=8, minibatches=6)),
+    ("same step", dataclasses.replace(CONFIG, horizon=2, num_minibatches=7)),
+    ("next step", dataclasses.replace(CONFIG, num_envs=1, horizon=8, num_minibatches=6)),
 ]
 
 
@@ -385,21 +385,21 @@ def test_three_ranks_give_the_same_bits_again_and_on_each(tmp_path: Path):
     assert_close(once[0].parameters, whole.parameters)
 
 
-def absorb(rows: list[list[float]]) -> tuple[list[float], list[float], float]:
+def update(rows: list[list[float]]) -> tuple[list[float], list[float], float]:
     """A normaliser's mean, variance and count after a rank's own rows."""
     normaliser = Normaliser(1)
     with distributed.group():
-        normaliser.absorb(torch.tensor(rows).reshape(-1, 1))
+        normaliser.update(torch.tensor(rows).reshape(-1, 1))
     return normaliser.mean.tolist(), normaliser.variance.tolist(), float(normaliser.count)
 
 
 def test_a_normaliser_merges_the_ranks_rows_even_where_one_has_none(two: Ranks):
     # 1, 3, 8: mean 4, variance (9 + 1 + 16) / 3.
-    found = two(absorb, each=[{"rows": [[1.0], [3.0]]}, {"rows": [[8.0]]}])
+    found = two(update, each=[{"rows": [[1.0], [3.0]]}, {"rows": [[8.0]]}])
     assert found == [([4.0], [pytest.approx(26 / 3)], 3.0)] * 2
     # 1, 3: mean 2, variance 1.
-    assert two(absorb, each=[{"rows": []}, {"rows": [[1.0], [3.0]]}]) == [([2.0], [1.0], 2.0)] * 2
-    assert two(absorb, each=[{"rows": []}] * 2) == [([0.0], [1.0], 0.0)] * 2
+    assert two(update, each=[{"rows": []}, {"rows": [[1.0], [3.0]]}]) == [([2.0], [1.0], 2.0)] * 2
+    assert two(update, each=[{"rows": []}] * 2) == [([0.0], [1.0], 0.0)] * 2
 
 
 def test_ranks_take_over_what_rounding_did_and_no_more(two: Ranks):
@@ -419,7 +419,7 @@ def test_two_ranks_killed_and_resumed_are_two_never_stopped(tmp_path: Path, two:
     assert survivor.error.startswith("RankLost: rank 0 of 2: lost the other ranks (")
     assert "the last checkpoint is whole" in survivor.error
     assert survivor.error.count("\n") == 0
-    assert load(tmp_path / "cut" / "checkpoint.pt")["progress"]["updates"] == 3
+    assert load(tmp_path / "cut" / "checkpoint.pt")["progress"]["iterations"] == 3
     resumed = two(session, tmp_path / "cut", "with a state", resume=True)
     assert [outcome.exactly for outcome in resumed] == [True, True]
     assert_equal(learned(tmp_path / "cut"), learned(tmp_path / "whole"))
@@ -430,7 +430,7 @@ def test_ctrl_c_on_one_rank_stops_all_after_the_same_update(tmp_path: Path, two:
     two(session, tmp_path / "whole", "with a state")
     stopped = two(session, tmp_path / "cut", "with a state", at=interrupt_at(4))
     assert [outcome.error for outcome in stopped] == ["Stopped: ", "Stopped: "]
-    assert load(tmp_path / "cut" / "checkpoint.pt")["progress"]["updates"] == 4
+    assert load(tmp_path / "cut" / "checkpoint.pt")["progress"]["iterations"] == 4
     two(session, tmp_path / "cut", "with a state", resume=True)
     assert_equal(learned(tmp_path / "cut"), learned(tmp_path / "whole"))
 
@@ -530,7 +530,7 @@ def test_torchrun_trains_stops_goes_on_and_exports_once(tmp_path: Path):
     assert out.count("Saved.") == 1
     assert err.count("surefoot train: stopped") == 2
     assert "Traceback" not in err.split("surefoot train: stopped")[0]
-    updates = load(tmp_path / "run" / "checkpoint.pt")["progress"]["updates"]
+    updates = load(tmp_path / "run" / "checkpoint.pt")["progress"]["iterations"]
     assert updates >= 1
 
     steps = str((updates + 2) * 2 * 32 * 8)

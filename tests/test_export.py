@@ -39,7 +39,7 @@ def random_actor(task: WalkEnv, mirrored: bool) -> Gaussian:
     )
     mean = torch.randn(47, generator=generator)
     spread = 0.5 + torch.rand(47, generator=generator)
-    actor.normaliser.absorb(mean + spread * torch.randn(2000, 47, generator=generator))
+    actor.normaliser.update(mean + spread * torch.randn(2000, 47, generator=generator))
     last = actor.network[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():

@@ -22,7 +22,7 @@ WELL_SAC = sac.Diagnostics(0.1, -5.0, 5.0, 0.9, -5.5, 0.5, 0.1)
 
 def metrics(diagnostics: Any = WELL, **changes: Any) -> Metrics:
     usual = Metrics(
-        update=1,
+        iteration=1,
         steps=100,
         elapsed=1.0,
         progress=0.5,
@@ -115,7 +115,7 @@ def test_penalties_and_early_ends_are_weighed():
 def test_noise_is_no_progress_and_a_resumed_run_has_no_start():
     flat = [metrics(episode_return=float(10 + (-1) ** i)) for i in range(40)]
     assert "episode return, since the start" in advised(PPOConfig(), *flat)
-    late = [dataclasses.replace(m, update=100) for m in flat]
+    late = [dataclasses.replace(m, iteration=100) for m in flat]
     assert advised(PPOConfig(), *late) == set()
 
 

@@ -31,7 +31,7 @@ def test_normaliser_merges_like_numpy_on_everything_at_once(seed: int, sizes: li
     everything = np.concatenate(batches)
     normaliser = Normaliser(3)
     for batch in batches:
-        normaliser.absorb(torch.from_numpy(batch))
+        normaliser.update(torch.from_numpy(batch))
     assert normaliser.count == len(everything)
     if len(everything):
         np.testing.assert_allclose(normaliser.mean.numpy(), everything.mean(0), rtol=1e-12)
@@ -44,7 +44,7 @@ def test_normaliser_starts_as_identity_changes_in_absorb_only_and_clips():
     normaliser = Normaliser(2)
     x = torch.tensor([[1.0, -3.0]])
     assert torch.equal(normaliser(x), x)
-    normaliser.absorb(torch.tensor([[0.0, 7.0], [4.0, 7.0]]))
+    normaliser.update(torch.tensor([[0.0, 7.0], [4.0, 7.0]]))
     # mean 2, 7; std 2, 0: (1 − 2)/(2 + 0.01), and (−3 − 7)/0.01 clipped
     expected = torch.tensor([[-1 / (2 + SMALLEST_STD), -CLIP]])
     torch.testing.assert_close(normaliser(x), expected)
@@ -82,7 +82,7 @@ def test_mirrored_policy_is_equivariant(absorbed: bool):
     with torch.no_grad():
         torch.nn.init.normal_(policy.network[-1].weight)  # not nearly zero
     if absorbed:  # statistics that are not symmetric themselves
-        policy.normaliser.absorb(torch.randn(100, 5) * torch.arange(1, 6) + torch.arange(5))
+        policy.normaliser.update(torch.randn(100, 5) * torch.arange(1, 6) + torch.arange(5))
     policy = policy.double()
     obs = torch.randn(64, 5, dtype=torch.float64)
     reflect_obs, reflect_action = MIRROR.observation, MIRROR.action
@@ -117,9 +117,9 @@ def test_values_stay_when_the_statistics_of_returns_change():
     torch.manual_seed(0)
     value = Value(4, hidden=(16,))
     privileged = torch.randn(100, 4)
-    value.absorb(privileged, torch.randn(100))
+    value.update(privileged, torch.randn(100))
     before = value(privileged)
-    value.normaliser.absorb = lambda x: None  # the inputs' statistics are another matter
-    value.absorb(privileged, 300 + 50 * torch.randn(100))
+    value.normaliser.update = lambda x: None  # the inputs' statistics are another matter
+    value.update(privileged, 300 + 50 * torch.randn(100))
     torch.testing.assert_close(value(privileged), before, rtol=0, atol=1e-3)
     assert value.returns.shift.item() == pytest.approx(150, rel=0.1)

@@ -113,7 +113,7 @@ def clocks(mode: AutoresetMode, n: int = 8, clock: type[Clock] = Clock) -> SyncV
     return SyncVectorEnv([clock] * n, autoreset_mode=mode)
 
 
-SMALL = PPOConfig(num_envs=16, horizon=12, minibatches=3, hidden=(32, 32))
+SMALL = PPOConfig(num_envs=16, horizon=12, num_minibatches=3, hidden=(32, 32))
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
 
 
@@ -179,9 +179,9 @@ def test_what_cannot_be_learned_from_is_refused_in_one_line(env: Any, message: s
 # --- the algorithm ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("minibatches", [1, 3, 7])
-def test_first_ratio_is_exactly_one(minibatches: int, monkeypatch: pytest.MonkeyPatch):
-    config = dataclasses.replace(SMALL, minibatches=minibatches)
+@pytest.mark.parametrize("num_minibatches", [1, 3, 7])
+def test_first_ratio_is_exactly_one(num_minibatches: int, monkeypatch: pytest.MonkeyPatch):
+    config = dataclasses.replace(SMALL, num_minibatches=num_minibatches)
     envs = Envs(Points(config.num_envs), seed=0)
     learner = Learner.of(envs, config, seed=0)
     rollout = empty_rollout(config.horizon, envs)
@@ -205,7 +205,7 @@ def test_first_ratio_is_exactly_one(minibatches: int, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_time_limit_does_not_shorten_the_value(mode: AutoresetMode):
-    config = PPOConfig(num_envs=8, horizon=16, epochs=2, minibatches=2, gamma=0.9, hidden=(16,))
+    config = PPOConfig(num_envs=8, horizon=16, epochs=2, num_minibatches=2, gamma=0.9, hidden=(16,))
     envs = Envs(clocks(mode, 8, BlindClock), seed=0)
     learner = Learner.of(envs, config, seed=0)
     rollout = empty_rollout(config.horizon, envs)
@@ -238,10 +238,12 @@ def test_values_of_a_rollout_are_those_of_the_true_next_observations():
 
 
 def test_learns_to_go_to_the_origin(tmp_path: Path):
-    config = PPOConfig(num_envs=64, horizon=16, minibatches=2, hidden=(32, 32), learning_rate=5e-3)
+    config = PPOConfig(
+        num_envs=64, horizon=16, num_minibatches=2, hidden=(32, 32), learning_rate=5e-3
+    )
     seen: list[Metrics] = []
     trained = train.train(
-        Points(64), config, tmp_path, steps=40 * 64 * 16, seed=1, on_update=seen.append
+        Points(64), config, tmp_path, steps=40 * 64 * 16, seed=1, on_iteration=seen.append
     )
     obs = torch.tensor([[0.5, 0.0], [0.0, 0.5], [-0.3, 0.3]])
     with torch.no_grad():
@@ -271,12 +273,12 @@ class Unplugged(Exception):
 def run(path: Path, env: VectorEnv, stop_after: int | None = None, **options: Any) -> Any:
     """Six updates, or fewer where the machine stops."""
 
-    def on_update(metrics: Metrics) -> None:
-        if metrics.update == stop_after:
+    def on_iteration(metrics: Metrics) -> None:
+        if metrics.iteration == stop_after:
             raise Unplugged
 
     steps = 6 * SMALL.num_envs * SMALL.horizon
-    return train.train(env, SMALL, path, steps=steps, on_update=on_update, **options)
+    return train.train(env, SMALL, path, steps=steps, on_iteration=on_iteration, **options)
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -302,10 +304,10 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     run(tmp_path / "whole", Points(16), seed=5)
     with pytest.raises(Unplugged):
         run(tmp_path / "cut", Points(16), stop_after=5, seed=5)
-    assert load(tmp_path / "cut" / "checkpoint.pt")["progress"]["updates"] == 3
+    assert load(tmp_path / "cut" / "checkpoint.pt")["progress"]["iterations"] == 3
     resumed = run(tmp_path / "cut", Points(16), seed=5, resume=True)
     assert resumed.resumed_exactly is True
-    assert resumed.updates == 6
+    assert resumed.iterations == 6
     assert equal(without_time(tmp_path / "cut"), without_time(tmp_path / "whole"))
     run(tmp_path / "other", Points(16), seed=6)
     other, whole = without_time(tmp_path / "other"), without_time(tmp_path / "whole")
@@ -321,7 +323,7 @@ def test_environments_without_a_state_start_their_episodes_anew(
         run(tmp_path, clocks(mode, 16), stop_after=4)
     resumed = run(tmp_path, clocks(mode, 16), resume=True)
     assert resumed.resumed_exactly is False
-    assert resumed.updates == 6
+    assert resumed.iterations == 6
 
 
 def test_a_budget_of_minutes_is_spent_by_the_clock_given(tmp_path: Path):
@@ -339,10 +341,10 @@ def test_a_budget_of_minutes_is_spent_by_the_clock_given(tmp_path: Path):
         tmp_path,
         minutes=0.5,
         clock=clock,
-        on_update=lambda metrics: rates.append(metrics.learning_rate),
+        on_iteration=lambda metrics: rates.append(metrics.learning_rate),
     )
     # After updates 1 … 5: 6, 12, 18, 24, 30 s of 30 s.
-    assert (trained.updates, trained.elapsed) == (5, 30.0)
+    assert (trained.iterations, trained.elapsed) == (5, 30.0)
     assert rates == pytest.approx([1e-3, 9e-4, 8e-4, 7e-4, 6e-4])
 
 

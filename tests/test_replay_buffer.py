@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 from surefoot.control.envs import Envs, Step
-from surefoot.control.replay_buffer import FOLDER, Replay
+from surefoot.control.replay_buffer import FOLDER, ReplayBuffer
 from surefoot.models.errors import UsageError
 from toys import Counter, Point, Reach
 
@@ -24,7 +24,11 @@ def envs_of(num_envs: int = 1) -> Envs:
 
 
 def add(
-    replay: Replay, number: float, terminated: bool = False, truncated: bool = False, **others: Any
+    replay: ReplayBuffer,
+    number: float,
+    terminated: bool = False,
+    truncated: bool = False,
+    **others: Any,
 ) -> None:
     """Append a step of one environment: from `number`, paying `number`, to `number` + 0.5."""
     obs, flag = np.full((1, 1), number, np.float32), np.array([False])
@@ -41,7 +45,7 @@ def add(
     replay.add(obs, obs, torch.full((1, 1), -number), step)
 
 
-def everything(replay: Replay) -> dict[float, tuple[float, float, float]]:
+def everything(replay: ReplayBuffer) -> dict[float, tuple[float, float, float]]:
     """Every transition that is ever drawn: obs → reward, discount, next obs."""
     batch = replay.sample(500, torch.Generator().manual_seed(0))
     assert torch.equal(batch.action, -batch.obs)
@@ -53,7 +57,7 @@ def everything(replay: Replay) -> dict[float, tuple[float, float, float]]:
 
 
 def test_three_step_returns_stop_at_a_termination_and_at_a_truncation():
-    replay = Replay(envs_of(), 100, GAMMA, n=3)
+    replay = ReplayBuffer(envs_of(), 100, GAMMA, n=3)
     add(replay, 1)
     add(replay, 2)
     add(replay, 3)
@@ -75,7 +79,7 @@ def test_three_step_returns_stop_at_a_termination_and_at_a_truncation():
 
 
 def test_steps_that_only_reset_are_never_drawn_and_never_summed():
-    replay = Replay(envs_of(), 100, GAMMA, n=3)
+    replay = ReplayBuffer(envs_of(), 100, GAMMA, n=3)
     add(replay, 1)
     add(replay, 2, truncated=True)
     add(replay, 1000, valid=False)
@@ -88,7 +92,7 @@ def test_steps_that_only_reset_are_never_drawn_and_never_summed():
 
 
 def test_the_oldest_rows_make_room_and_no_window_crosses_the_seam():
-    replay = Replay(envs_of(), 4, GAMMA, n=2)
+    replay = ReplayBuffer(envs_of(), 4, GAMMA, n=2)
     for number in range(1, 7):  # 5 and 6 lie where 1 and 2 lay
         add(replay, number)
     assert len(replay) == 4
@@ -106,7 +110,7 @@ def test_the_oldest_rows_make_room_and_no_window_crosses_the_seam():
     st.lists(st.sampled_from(["go on", "terminate", "truncate"]), min_size=1, max_size=25),
 )
 def test_returns_are_those_of_a_walk_along_the_episode(n: int, capacity: int, ends: list[str]):
-    replay = Replay(envs_of(), capacity, GAMMA, n=n)
+    replay = ReplayBuffer(envs_of(), capacity, GAMMA, n=n)
     for number, end in enumerate(ends):
         add(replay, number, end == "terminate", end == "truncate")
     held = range(max(0, len(ends) - max(n, capacity)), len(ends))
@@ -125,7 +129,7 @@ def test_returns_are_those_of_a_walk_along_the_episode(n: int, capacity: int, en
 
 
 def test_all_transitions_are_drawn_alike():
-    replay = Replay(envs_of(), 10, GAMMA)
+    replay = ReplayBuffer(envs_of(), 10, GAMMA)
     for number in range(10):
         add(replay, number, valid=number != 4)
     obs = replay.sample(9000, torch.Generator().manual_seed(0)).obs
@@ -137,7 +141,7 @@ def test_all_transitions_are_drawn_alike():
 
 def test_privileged_observations_come_along():
     envs = Envs(Point(3), seed=0)
-    replay = Replay(envs, 30, GAMMA, n=2)
+    replay = ReplayBuffer(envs, 30, GAMMA, n=2)
     for _ in range(8):
         obs, privileged = envs.obs.copy(), envs.privileged.copy()
         replay.add(obs, privileged, torch.zeros(3, 1), envs.step(np.zeros((3, 1), np.float32)))
@@ -152,9 +156,9 @@ def test_privileged_observations_come_along():
 # --- hindsight --------------------------------------------------------------------------------
 
 
-def walk(num_envs: int, steps: int, mode: AutoresetMode, capacity: int = 1000) -> Replay:
+def walk(num_envs: int, steps: int, mode: AutoresetMode, capacity: int = 1000) -> ReplayBuffer:
     envs = Envs(SyncVectorEnv([Reach] * num_envs, autoreset_mode=mode), seed=3)
-    replay = Replay(envs, capacity, GAMMA, hindsight=4)
+    replay = ReplayBuffer(envs, capacity, GAMMA, hindsight=4)
     rng = np.random.default_rng(0)
     for _ in range(steps):
         obs = envs.obs.copy()
@@ -220,7 +224,7 @@ def test_a_goal_environment_s_own_word_on_terminations_is_asked():
             return np.linalg.norm(achieved - desired, axis=-1) <= 0.1
 
     envs = Envs(SyncVectorEnv([Ending]), seed=0)
-    replay = Replay(envs, 100, GAMMA, hindsight=4)
+    replay = ReplayBuffer(envs, 100, GAMMA, hindsight=4)
     for _ in range(20):
         obs = envs.obs.copy()
         replay.add(obs, obs, torch.ones(1, 2), envs.step(np.ones((1, 2), np.float32)))
@@ -233,15 +237,15 @@ def test_a_goal_environment_s_own_word_on_terminations_is_asked():
 def test_hindsight_that_makes_no_sense_is_refused():
     reach = Envs(SyncVectorEnv([Reach]), seed=0)
     with pytest.raises(UsageError, match=r"n_step: found 3 together with hindsight, allowed is 1"):
-        Replay(reach, 100, GAMMA, n=3, hindsight=4)
+        ReplayBuffer(reach, 100, GAMMA, n=3, hindsight=4)
     with pytest.raises(UsageError, match=r"hindsight: found 4 for an environment without goals"):
-        Replay(envs_of(), 100, GAMMA, hindsight=4)
+        ReplayBuffer(envs_of(), 100, GAMMA, hindsight=4)
 
 
 # --- on disk ----------------------------------------------------------------------------------
 
 
-def same(a: Replay, b: Replay) -> bool:
+def same(a: ReplayBuffer, b: ReplayBuffer) -> bool:
     """They hold the same rows, and draw the same."""
     rows = np.arange(a.time - len(a), a.time) % a.capacity
     if a.time != b.time or not all(
@@ -253,14 +257,14 @@ def same(a: Replay, b: Replay) -> bool:
     return all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
 
 
-def read(state: dict[str, Any], folder: Path, capacity: int = 8) -> Replay:
-    replay = Replay(envs_of(), capacity, GAMMA, n=2)
+def read(state: dict[str, Any], folder: Path, capacity: int = 8) -> ReplayBuffer:
+    replay = ReplayBuffer(envs_of(), capacity, GAMMA, n=2)
     replay.set_state(state, folder)
     return replay
 
 
 def test_a_buffer_comes_back_from_its_files_and_old_files_go(tmp_path: Path):
-    replay = Replay(envs_of(), 8, GAMMA, n=2)
+    replay = ReplayBuffer(envs_of(), 8, GAMMA, n=2)
     for number in range(40):
         add(replay, number, truncated=number % 5 == 4)
         if number % 3 == 2:
@@ -277,7 +281,7 @@ def test_hindsight_goes_on_from_the_files(tmp_path: Path):
 
 
 def test_more_rows_than_there_is_room_between_two_checkpoints(tmp_path: Path):
-    replay = Replay(envs_of(), 8, GAMMA, n=2)
+    replay = ReplayBuffer(envs_of(), 8, GAMMA, n=2)
     for number in range(30):
         add(replay, number)
     state = replay.get_state(tmp_path)
@@ -286,7 +290,7 @@ def test_more_rows_than_there_is_room_between_two_checkpoints(tmp_path: Path):
 
 
 def test_what_was_written_after_the_checkpoint_is_taken_back(tmp_path: Path):
-    replay = Replay(envs_of(), 8, GAMMA, n=2)
+    replay = ReplayBuffer(envs_of(), 8, GAMMA, n=2)
     for number in range(6):
         add(replay, number)
     state = replay.get_state(tmp_path)
@@ -304,7 +308,7 @@ def test_what_was_written_after_the_checkpoint_is_taken_back(tmp_path: Path):
 
 
 def test_episodes_that_did_not_go_on_after_a_resume_are_cut(tmp_path: Path):
-    replay = Replay(envs_of(), 8, GAMMA, n=2)
+    replay = ReplayBuffer(envs_of(), 8, GAMMA, n=2)
     add(replay, 1)
     add(replay, 2)
     again = read(replay.get_state(tmp_path), tmp_path)
@@ -317,7 +321,7 @@ def test_episodes_that_did_not_go_on_after_a_resume_are_cut(tmp_path: Path):
 
 @pytest.mark.parametrize("damage", ["missing", "cut off"])
 def test_missing_and_damaged_files_are_refused(tmp_path: Path, damage: str):
-    replay = Replay(envs_of(), 8, GAMMA)
+    replay = ReplayBuffer(envs_of(), 8, GAMMA)
     for number in range(6):
         add(replay, number)
         state = replay.get_state(tmp_path)

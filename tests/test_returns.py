@@ -25,7 +25,7 @@ def test_gae_without_an_end():
         terminated=flags(0, 0, 0),
         done=flags(0, 0, 0),
         gamma=GAMMA,
-        lam=LAM,
+        gae_lambda=LAM,
     )
     # δ_2 = 3 + 0.5·6 − 8 = −2      A_2 = −2
     # δ_1 = 2 + 0.5·8 − 2 =  4      A_1 = 4 + 0.25·(−2) = 3.5
@@ -41,7 +41,7 @@ def test_gae_with_a_termination_in_the_middle():
         terminated=flags(0, 1, 0),
         done=flags(0, 1, 0),
         gamma=GAMMA,
-        lam=LAM,
+        gae_lambda=LAM,
     )
     # δ_2 = 3 + 0.5·6 − 8 = −2      A_2 = −2
     # δ_1 = 2 + 0     − 2 =  0      A_1 = 0          the bootstrap and the trace stop here
@@ -57,7 +57,7 @@ def test_gae_with_a_truncation_in_the_middle():
         terminated=flags(0, 0, 0),
         done=flags(0, 1, 0),
         gamma=GAMMA,
-        lam=LAM,
+        gae_lambda=LAM,
     )
     # δ_2 = 3 + 0.5·6  − 8 = −2     A_2 = −2
     # δ_1 = 2 + 0.5·12 − 2 =  6     A_1 = 6          only the trace stops here

@@ -17,14 +17,14 @@ from surefoot.control.envs import Envs, make
 from surefoot.control.metrics import Metrics
 from surefoot.control.ppo import PPOConfig
 from surefoot.control.ranges import require_possible
-from surefoot.control.replay_buffer import Replay
+from surefoot.control.replay_buffer import ReplayBuffer
 from surefoot.control.sac import SACConfig
 from surefoot.control.train import train
 from surefoot.models.errors import Diverged, UsageError
 from toys import Point, Reach
 
-SMALL = PPOConfig(num_envs=4, horizon=8, minibatches=2, epochs=2, hidden=(8,))
-SMALL_SAC = SACConfig(num_envs=4, batch=8, learning_starts=600, buffer=999, hidden=(8,))
+SMALL = PPOConfig(num_envs=4, horizon=8, num_minibatches=2, epochs=2, hidden=(8,))
+SMALL_SAC = SACConfig(num_envs=4, batch_size=8, learning_starts=600, buffer_size=999, hidden=(8,))
 STEPS = 4 * 8  # of an iteration of PPO's
 
 
@@ -60,12 +60,12 @@ def test_an_iteration_that_was_cut_short_is_not_saved(tmp_path: Path):
     assert not (tmp_path / "a" / "checkpoint.pt").exists()
 
     def stop(metrics: Metrics) -> None:
-        if metrics.update == 3:
+        if metrics.iteration == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(Point(4), SMALL, tmp_path / "b", steps=10 * STEPS, on_update=stop)
-    assert load(tmp_path / "b" / "checkpoint.pt")["progress"]["updates"] == 3
+        train(Point(4), SMALL, tmp_path / "b", steps=10 * STEPS, on_iteration=stop)
+    assert load(tmp_path / "b" / "checkpoint.pt")["progress"]["iterations"] == 3
 
 
 class Broken(Point):
@@ -122,14 +122,14 @@ def test_a_new_run_begins_with_an_empty_replay_buffer(tmp_path: Path):
 def test_the_first_steps_after_a_warm_up_are_no_longer_than_without(tmp_path: Path):
     def first_step(name: str, earlier: Any, iterations: int) -> torch.Tensor:
         config = PPOConfig(
-            num_envs=4, horizon=8, minibatches=1, epochs=1, hidden=(8,), critic_warm_up=20,
+            num_envs=4, horizon=8, num_minibatches=1, epochs=1, hidden=(8,), critic_warm_up=20,
             learning_rate=1e-3, final_learning_rate=1e-3,
         )  # fmt: skip
         steps = iterations * STEPS
         trained = train(Point(4), config, tmp_path / name, steps=steps, earlier=earlier)
         return torch.cat([p.detach().flatten() for p in trained.policy.parameters()])
 
-    train(Point(4), PPOConfig(num_envs=4, horizon=8, minibatches=1, epochs=1, hidden=(8,)),
+    train(Point(4), PPOConfig(num_envs=4, horizon=8, num_minibatches=1, epochs=1, hidden=(8,)),
           tmp_path / "earlier", steps=STEPS)  # fmt: skip
     earlier = load_policy(tmp_path / "earlier" / "checkpoint.pt")
     before = torch.cat([p.detach().flatten() for p in earlier.parameters()])
@@ -170,7 +170,7 @@ class Falls(Reach):
 def test_a_fall_ends_the_episode_for_every_goal():
     modes = {"autoreset_mode": AutoresetMode.SAME_STEP}
     envs = Envs(SyncVectorEnv([Falls] * 2, **modes), seed=0)
-    replay = Replay(envs, 300, gamma=0.9, hindsight=4)
+    replay = ReplayBuffer(envs, 300, gamma=0.9, hindsight=4)
     generator = np.random.default_rng(0)
     for _ in range(90):
         obs = envs.obs.copy()
@@ -195,8 +195,8 @@ def test_a_fall_ends_the_episode_for_every_goal():
 
 def test_minibatches_of_nothing_are_refused():
     envs = Envs(Point(1), seed=0)
-    with pytest.raises(UsageError, match="minibatches: found 4, allowed is 1"):
-        ppo.Learner.of(envs, PPOConfig(num_envs=1, horizon=2, minibatches=4), 0)
+    with pytest.raises(UsageError, match="num_minibatches: found 4, allowed is 1"):
+        ppo.Learner.of(envs, PPOConfig(num_envs=1, horizon=2, num_minibatches=4), 0)
 
 
 def test_a_negative_hindsight_is_refused():
@@ -215,7 +215,7 @@ def test_a_negative_hindsight_is_refused():
         (PPOConfig(hidden=(16, 0)), "hidden: found 16 0, allowed is widths of 1 or more"),
         (PPOConfig(epochs=0), "epochs: found 0, allowed is 1 or more"),
         (SACConfig(tau=2.0), "tau: found 2.0, allowed is a number > 0, at most 1"),
-        (SACConfig(buffer=1), "buffer: found 1, allowed is 2 or more"),
+        (SACConfig(buffer_size=1), "buffer_size: found 1, allowed is 2 or more"),
     ],
 )
 def test_hyperparameters_out_of_range_are_refused(config: Any, line: str, tmp_path: Path):
@@ -235,12 +235,12 @@ def test_the_defaults_are_possible_and_every_field_has_been_thought_of():
 
 
 def test_a_buffer_beyond_memory_is_refused(monkeypatch):
-    def room(self: Replay, envs: Envs) -> None:
+    def room(self: ReplayBuffer, envs: Envs) -> None:
         raise MemoryError("Unable to allocate 16.7 PiB")
 
-    monkeypatch.setattr(Replay, "_room", room)
-    with pytest.raises(UsageError, match="buffer: found 99, allowed is what fits into memory"):
-        Replay(Envs(Point(2), seed=0), 99, gamma=0.9)
+    monkeypatch.setattr(ReplayBuffer, "_room", room)
+    with pytest.raises(UsageError, match="buffer_size: found 99, allowed is what fits into memory"):
+        ReplayBuffer(Envs(Point(2), seed=0), 99, gamma=0.9)
 
 
 def test_tasks_of_a_module_are_found_and_what_cannot_be_made_is_one_line(tmp_path, monkeypatch):

@@ -177,7 +177,12 @@ def test_soft_target_by_hand():
 
 
 SMALL = SACConfig(
-    num_envs=4, batch=32, buffer=2000, learning_starts=256, hidden=(16, 16), learning_rate=3e-3
+    num_envs=4,
+    batch_size=32,
+    buffer_size=2000,
+    learning_starts=256,
+    hidden=(16, 16),
+    learning_rate=3e-3,
 )
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
 
@@ -187,7 +192,7 @@ MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
 def test_a_time_limit_does_not_shorten_the_value(mode: AutoresetMode, n_step: int):
     config = dataclasses.replace(
         SMALL, gamma=0.9, tau=0.05, n_step=n_step, temperature="fixed", initial_temperature=0.0,
-        updates=4,
+        updates_per_step=4,
     )  # fmt: skip
     envs = Envs(SyncVectorEnv([Counter] * 4, autoreset_mode=mode), seed=0)
     learner = Learner.of(envs, config, seed=0)
@@ -254,9 +259,9 @@ def test_statistics_are_absorbed_between_iterations_only_and_only_if_asked():
 
 
 def test_learns_to_go_to_the_origin(tmp_path: Path):
-    config = dataclasses.replace(SMALL, hidden=(32, 32), gamma=0.5, batch=64)
+    config = dataclasses.replace(SMALL, hidden=(32, 32), gamma=0.5, batch_size=64)
     seen: list[Metrics] = []
-    trained = train.train(Point(4), config, tmp_path, steps=4096, seed=1, on_update=seen.append)
+    trained = train.train(Point(4), config, tmp_path, steps=4096, seed=1, on_iteration=seen.append)
     obs = torch.tensor([[-0.8], [-0.3], [0.0], [0.25]])
     with torch.no_grad():
         assert (obs + 0.4 * trained.policy(obs)).abs().max() < 0.2  # of 0.8 it began with
@@ -269,8 +274,8 @@ def test_learns_to_go_to_the_origin(tmp_path: Path):
 
 
 REACHING = SACConfig(
-    num_envs=4, batch=128, buffer=20_000, learning_starts=500, hidden=(48, 48), gamma=0.95,
-    learning_rate=2e-3, tau=0.02, updates=2, initial_temperature=0.2,
+    num_envs=4, batch_size=128, buffer_size=20_000, learning_starts=500, hidden=(48, 48),
+    gamma=0.95, learning_rate=2e-3, tau=0.02, updates_per_step=2, initial_temperature=0.2,
 )  # fmt: skip
 
 
@@ -308,7 +313,7 @@ def test_what_sac_cannot_learn_from_is_refused(tmp_path: Path):
 
 # --- resuming ---------------------------------------------------------------------------------
 
-RUN = dataclasses.replace(SMALL, n_step=3, buffer=1200, normalise=True)  # the ring goes round
+RUN = dataclasses.replace(SMALL, n_step=3, buffer_size=1200, normalise=True)  # the ring goes round
 STEPS = 8 * 256
 
 
@@ -319,11 +324,11 @@ class Unplugged(Exception):
 def run(path: Path, env: VectorEnv, stop_after: int | None = None, **options: Any) -> Any:
     """Eight iterations, or fewer where the machine stops."""
 
-    def on_update(metrics: Metrics) -> None:
-        if metrics.update == stop_after:
+    def on_iteration(metrics: Metrics) -> None:
+        if metrics.iteration == stop_after:
             raise Unplugged
 
-    return train.train(env, RUN, path, steps=STEPS, seed=5, on_update=on_update, **options)
+    return train.train(env, RUN, path, steps=STEPS, seed=5, on_iteration=on_iteration, **options)
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -359,7 +364,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
     with pytest.raises(Unplugged):
         run(tmp_path, Point(4), stop_after=5)
-    assert load(tmp_path / "checkpoint.pt")["progress"]["updates"] == 3
+    assert load(tmp_path / "checkpoint.pt")["progress"]["iterations"] == 3
     resumed = run(tmp_path, Point(4), resume=True)
     assert resumed.resumed_exactly is True
     assert equal(without_time(tmp_path), whole)
@@ -412,7 +417,7 @@ def test_kill_9_in_the_middle_of_a_checkpoint_loses_nothing_before_it(
         words, capture_output=True, text=True, cwd=Path(__file__).parent, check=False
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    updates = load(tmp_path / "checkpoint.pt")["progress"]["updates"]
+    updates = load(tmp_path / "checkpoint.pt")["progress"]["iterations"]
     assert updates == (6 if call == 8 else 3)  # its name was changed before the last call
     assert len(list((tmp_path / FOLDER).iterdir())) == 2  # one may be half a file
     resumed = run(tmp_path, Point(4), resume=True)
@@ -432,7 +437,7 @@ def test_environments_without_a_state_start_their_episodes_anew(
         run(tmp_path, counters(), stop_after=7)
     resumed = run(tmp_path, counters(), resume=True)
     assert resumed.resumed_exactly is False
-    assert resumed.updates == 8
+    assert resumed.iterations == 8
     assert load(tmp_path / "checkpoint.pt")["replay"]["cuts"] == [6 * 64 - 1]
 
 
