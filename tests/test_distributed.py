@@ -83,14 +83,14 @@ def session(
     folder: Path,
     env: str,
     config: PPOConfig | SACConfig = CONFIG,
-    updates: int = 6,
+    iterations: int = 6,
     at: Callable[[int], None] | None = None,
     every: int = 3,
     rows: int = 2 * N * CONFIG.horizon,
     timeout: float = 60.0,
     **options: Any,
 ) -> Outcome:
-    """Train, and call `at` with the number of each update."""
+    """Train, and call `at` with the number of each iteration."""
     torch.set_num_threads(1)
     train.CHECKPOINT_EVERY, distributed.TIMEOUT = every, timedelta(seconds=timeout)
     outcome = Outcome()
@@ -101,7 +101,7 @@ def session(
             at(metrics.iteration)
 
     world = ENVIRONMENTS[env](config.num_envs)
-    options = {"steps": updates * rows, **options}
+    options = {"steps": iterations * rows, **options}
     try:
         trained = train.train(world, config, folder, on_iteration=on_iteration, **options)
     except (UsageError, distributed.RankLost, KeyboardInterrupt) as error:
@@ -290,7 +290,7 @@ def test_other_machines_cannot_be_met_at_this_one_s_inside(monkeypatch: pytest.M
 
 
 def test_own_rows_are_those_of_a_rank_s_columns(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(distributed, "size", lambda: 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     # (T, W·N) = (3, 2·2) numbered     0 1 2 3      of rank 0: 0 1    of rank 1: 0 1
     #                                  4 5 6 7                 2 3               2 3
     #                                  8 9 10 11               4 5               4 5
@@ -332,15 +332,8 @@ def test_two_ranks_learn_what_one_does_with_twice_the_environments(
     for part in ("policy", "value"):  # with the critic's normalisers, and the returns'
         assert_close(dict(tensors(found[part])), dict(tensors(wanted[part])))
     assert torch.equal(found["generator"], wanted["generator"])
-    assert (
-        found["progress"]
-        == wanted["progress"]
-        == {
-            "updates": 6,
-            "steps": 6 * rows,
-            "warm_up": 0,
-        }
-    )
+    progress = {"iterations": 6, "steps": 6 * rows, "warm_up": 0}
+    assert found["progress"] == wanted["progress"] == progress
     for mine, yours in zip(first.metrics, whole.metrics, strict=True):
         assert_same_metrics(mine, yours)
     assert_equal(
@@ -453,7 +446,7 @@ def test_a_silent_rank_is_given_up(tmp_path: Path, two: Ranks):
 
 def test_rank_0_alone_reads_and_writes_the_folder(tmp_path: Path, two: Ranks):
     folders = [{"folder": tmp_path / "first"}, {"folder": tmp_path / "second"}]
-    two(session, env="with a state", updates=3, each=folders)
+    two(session, env="with a state", iterations=3, each=folders)
     found = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert found[:2] == ["checkpoint.pt", "config.json"]
     assert len(found) == 3  # TensorBoard's events, once
@@ -467,7 +460,9 @@ def test_rank_0_alone_reads_and_writes_the_folder(tmp_path: Path, two: Ranks):
 def test_rank_0_s_clock_decides_for_all(tmp_path: Path, two: Ranks):
     # The first rank's seconds are long: 0.1 minutes are over after two of its updates.
     clocks = [{"clock": _Clock(1.0)}, {"clock": _Clock(0.0)}]
-    found = two(session, tmp_path, "with a state", each=clocks, steps=None, minutes=0.1, updates=0)
+    found = two(
+        session, tmp_path, "with a state", each=clocks, steps=None, minutes=0.1, iterations=0
+    )
     assert [outcome.error for outcome in found] == ["", ""]
     assert [len(outcome.metrics) for outcome in found] == [2, 2]
     assert [outcome.metrics[-1].elapsed for outcome in found] == [8.0, 8.0]
@@ -484,8 +479,8 @@ class _Clock:
 
 
 def test_what_ranks_cannot_do_is_refused_on_each_in_one_line(tmp_path: Path, two: Ranks):
-    two(session, tmp_path / "two", "with a state", updates=1)
-    session(tmp_path / "one", "with a state", updates=1)
+    two(session, tmp_path / "two", "with a state", iterations=1)
+    session(tmp_path / "one", "with a state", iterations=1)
 
     def refused(folder: str, *words: str, **options: Any) -> None:
         for outcome in two(session, tmp_path / folder, "with a state", **options):
@@ -530,10 +525,10 @@ def test_torchrun_trains_stops_goes_on_and_exports_once(tmp_path: Path):
     assert out.count("Saved.") == 1
     assert err.count("surefoot train: stopped") == 2
     assert "Traceback" not in err.split("surefoot train: stopped")[0]
-    updates = load(tmp_path / "run" / "checkpoint.pt")["progress"]["iterations"]
-    assert updates >= 1
+    iterations = load(tmp_path / "run" / "checkpoint.pt")["progress"]["iterations"]
+    assert iterations >= 1
 
-    steps = str((updates + 2) * 2 * 32 * 8)
+    steps = str((iterations + 2) * 2 * 32 * 8)
     with torchrun(tmp_path, "--resume", "run", "--steps", steps) as second:
         out, err = second.communicate()
     assert second.returncode == 0, err
