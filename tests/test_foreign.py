@@ -73,8 +73,8 @@ def train_stable_baselines(
     The actor's last layer is enlarged, so that actions are of order 1 and some reach their bounds.
     """
     import stable_baselines3
-    from peers import StableBaselinesEnv
     from stable_baselines3.common.vec_env import VecNormalize
+    from surefoot.sim.adapters.stable_baselines import StableBaselinesEnv
 
     env = StableBaselinesEnv(WalkEnv(4, nthread=1))
     env = VecNormalize(env, clip_obs=3.0) if normalised else env
@@ -133,8 +133,8 @@ RSL_RL = {"normalised": ("elu", True), "plain": ("tanh", False)}
 @pytest.fixture(scope="module", params=RSL_RL.values(), ids=RSL_RL)
 def rsl_rl(request, tmp_path_factory) -> tuple[Path, Predict, str]:
     """A folder with model_2.pt as rsl_rl saves it by itself, and model.pt with the config in it."""
-    from peers import RslRlEnv
     from rsl_rl.runners import OnPolicyRunner
+    from surefoot.sim.adapters.rsl_rl import RslRlEnv
     from tensordict import TensorDict
 
     activation, normalised = request.param
@@ -413,8 +413,8 @@ def test_what_is_refused_by_its_description_is_not_unpickled(models: Path, capsy
 
 def test_actions_in_other_units_are_refused(tmp_path: Path, capsys):
     """A wrapper that rescales actions to ±1 would be lost on the robot."""
-    from peers import StableBaselinesEnv
     from stable_baselines3 import PPO
+    from surefoot.sim.adapters.stable_baselines import StableBaselinesEnv
 
     env = StableBaselinesEnv(WalkEnv(2, nthread=1))
     env.action_space = Box(-1.0, 1.0, (12,), np.float32)

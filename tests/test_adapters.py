@@ -16,17 +16,18 @@ pytest.importorskip("stable_baselines3")
 pytest.importorskip("rsl_rl")
 
 if TYPE_CHECKING:
-    from peers import RslRlEnv, StableBaselinesEnv
+    from surefoot.sim.adapters.rsl_rl import RslRlEnv
+    from surefoot.sim.adapters.stable_baselines import StableBaselinesEnv
 
 
 def for_stable_baselines(env: VectorEnv) -> StableBaselinesEnv:
-    from peers import StableBaselinesEnv
+    from surefoot.sim.adapters.stable_baselines import StableBaselinesEnv
 
     return StableBaselinesEnv(env)
 
 
 def for_rsl_rl(env: WalkEnv, seed: int = 0) -> RslRlEnv:
-    from peers import RslRlEnv
+    from surefoot.sim.adapters.rsl_rl import RslRlEnv
 
     return RslRlEnv(env, seed)
 
