@@ -1,4 +1,4 @@
-# Each target sets up what it needs; Python >= 3.11 and make are all that has to be there.
+# Each target sets up what it needs, on Linux with Python >= 3.11.
 #   make demo ARGS="--seconds 8"
 PYTHON ?= python3
 BIN = .venv/bin
@@ -28,9 +28,8 @@ lint: .venv/dev ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-train-walk: .venv/dev ## the shipped models/quadruped/walk.onnx, from nothing
+train-walk: .venv/dev ## the policy in models/quadruped/walk.onnx once more, from nothing, in runs/
 	$(BIN)/surefoot train walk --steps 4000000 --seed 0 --run $(RUN)
-	cp $(RUN)/policy.onnx models/quadruped/walk.onnx
 
 bench-learning: .venv/peers ## PPO and SAC beside their peers, short: few rounds, one comparison
 	$(BIN)/python benchmarks/everything.py --short $(ARGS)
