@@ -43,9 +43,9 @@ from .terminal import confirmed, open_console
 class Arguments:
     """Check the robot, ask, stand it up, run the policy, lie it down; log every tick.
 
-    Ctrl-C lies the robot down; a second Ctrl-C lets it yield at once. A software stop is not a
-    safety function: have a switch that cuts the power in your hand. After a kill, or with a cable
-    pulled, torque stays on until the power is cut, or `surefoot release` switches it off.
+    Ctrl-C lies the robot down; a second Ctrl-C, or Ctrl-\\, lets it yield at once. A software stop
+    is not a safety function: have a switch that cuts the power in your hand. After a kill, or with
+    a cable pulled, torque stays on until the power is cut, or `surefoot release` switches it off.
     """
 
     policy: Annotated[Path, tyro.conf.Positional]

@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 AGAIN_AFTER = 0.3  # a second Ctrl-C within it is the first one, bouncing [s]
 HUNG_AFTER = 0.5  # without a tick: whoever asks for a stop is told that none will come [s]
 LAST_PRESS = 3  # of Ctrl-C: from it on, a loop that hangs may be killed by the next
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT)
+# A job in the background that writes or reads would be frozen, with torque on.
+FREEZING = (signal.SIGTTOU, signal.SIGTTIN)
 
 HUNG = (
     "\nsurefoot: no control tick for {:.1f} s. If the robot does not lie down, CUT ITS POWER.\n"
@@ -21,10 +24,10 @@ HUNG = (
 
 
 class StopRequest:
-    """The first request asks the robot to lie down, a second Ctrl-C to yield at once.
+    r"""The first request asks the robot to lie down; a second Ctrl-C, or Ctrl-\, to yield at once.
 
-    SIGTERM and SIGHUP ask, once or often: a terminal that closes sends several at a time, and a
-    robot that is lying down is not dropped for it.
+    SIGTERM, SIGHUP and SIGTSTP (Ctrl-Z) ask, once or often: a terminal that closes sends several at
+    a time, and a robot that is lying down is not dropped for it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +47,9 @@ class StopRequest:
         """Ask once more. Usable as a signal handler."""
         now = self._clock()
         self.asked = True
-        if number == signal.SIGINT:
+        if number == signal.SIGQUIT:
+            self.insists = True
+        elif number == signal.SIGINT:
             self._interrupts += 1
             if self._interrupted_at is None:
                 self._interrupted_at = now
@@ -57,13 +62,13 @@ class StopRequest:
 
     @contextmanager
     def on_signals(self) -> Iterator[StopRequest]:
-        """Let SIGINT, SIGTERM and SIGHUP ask, instead of ending the process.
+        """Let signals ask that would else end the process, or freeze it with torque on.
 
         Python runs a handler between two of its own instructions: while a library's call does not
         return, no signal is heard, and only the switch of the power is left.
         """
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self.press) for number in signals}
+        handlers = dict.fromkeys(ASKING, self.press) | dict.fromkeys(FREEZING, signal.SIG_IGN)
+        before = {number: signal.signal(number, act) for number, act in handlers.items()}
         try:
             yield self
         finally:

@@ -266,6 +266,25 @@ def test_signals_that_come_together_only_ask():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_no_key_of_the_terminal_ends_or_freezes_a_run_with_torque_on():
+    numbers = (signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
+    before = {number: signal.getsignal(number) for number in numbers}
+    clock = FakeClock()
+    with StopRequest(clock.now).on_signals() as stop:
+        for number in (signal.SIGTTOU, signal.SIGTTIN):
+            assert signal.getsignal(number) is signal.SIG_IGN
+        signal.raise_signal(signal.SIGTSTP)  # Ctrl-Z, as the first Ctrl-C
+        clock.pass_by(5.0)
+        signal.raise_signal(signal.SIGTSTP)
+        assert stop.asked and not stop.insists
+        signal.raise_signal(signal.SIGQUIT)  # Ctrl-\, as the second one
+        assert stop.insists
+    assert {number: signal.getsignal(number) for number in numbers} == before
+    with StopRequest(clock.now).on_signals() as stop:
+        signal.raise_signal(signal.SIGQUIT)
+        assert stop.asked and stop.insists
+
+
 def test_who_stops_a_loop_that_hangs_is_told_to_cut_the_power(capfd):
     clock = FakeClock()
     with StopRequest(clock.now).on_signals() as stop:
