@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..hardware.interface import Sample
+from ..hardware.interface import Mode, Sample
 from ..models.errors import DeviceError, UsageError
 from ..models.robot import Robot
 from .checks import non_finite
@@ -102,8 +102,7 @@ def run(
     try:
         return loop.run(duration, stop or StopRequest())
     except BaseException as error:
-        monitor.damp(f"the control loop failed: {type(error).__name__}: {error}")
-        loop.wind_down()
+        loop.wind_down(f"the control loop failed: {type(error).__name__}: {error}")
         raise
 
 
@@ -154,20 +153,18 @@ class _Loop:
             figures=figures,
         )
 
-    def wind_down(self) -> None:
-        """To torque off without sensors or policy, by what the monitor does alone.
-
-        Nothing else may keep it from that: what else fails here is left at that.
-        """
-        if self._sample is None or self._monitor.dry_run:
+    def wind_down(self, why: str) -> None:
+        """Damp, then torque off, by writing alone: what has failed may fail again."""
+        self._monitor.damp(why)
+        with suppress(Exception):  # a log that fails keeps no robot under torque
+            if self._log:
+                self._log.event(Level.ERROR, why)
+        if not self._monitor.in_charge:
             return
-        self._sample, farewells = replace(self._sample, wire_notes=()), 0
-        while farewells < FAREWELLS:
+        damping = math.ceil(self._robot.safety.damp_time / self._period)
+        for mode in [Mode.DAMP] * damping + [Mode.OFF] * FAREWELLS:
+            self._monitor.force(mode)
             self._clock.sleep_until(self._clock.now() + self._period)
-            verdict = self._monitor.tick(self._sample, None, self._clock.now())
-            with suppress(Exception):
-                self._tell(verdict)
-            farewells += self._monitor.ended
 
     def _heed(self, duration: float, stop: StopRequest) -> None:
         """Whether it is time to end."""

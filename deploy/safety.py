@@ -19,6 +19,7 @@ that cuts the power.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import numpy as np
 
@@ -91,6 +92,11 @@ class SafetyMonitor:
         return self._supervisor.ended
 
     @property
+    def in_charge(self) -> bool:
+        """A powered command was tried, so that switching off is this monitor's business."""
+        return self._ours
+
+    @property
     def torque_left_on(self) -> tuple[str, ...]:
         """Joints whose torque was commanded off and not seen off."""
         return self._interface.torque_left_on
@@ -125,6 +131,20 @@ class SafetyMonitor:
         # Motors that never were enabled are released, not damped: damping would enable them.
         phase = State.DAMP if self._supervisor.begun else State.FAULT
         self._supervisor.end(Finding(Fault.DEAD_BUS, Reaction.DAMP, str(error)), phase)
+
+    def force(self, mode: Mode) -> None:
+        """DAMP or OFF without any check, where torque was ever on from here. Raises nothing.
+
+        For a loop that has failed, be it in the checks: no error may keep a robot under torque.
+        """
+        if not self._ours:
+            return
+        if self.ended:
+            mode = Mode.OFF  # damping would switch torque on again
+        with suppress(Exception):  # the port may be what failed
+            self._interface.write(Command(mode))
+        if mode is Mode.OFF:
+            self._supervisor.enter(State.FAULT if self.fault else State.OFF)
 
     def tick(
         self, sample: Sample, decision: Decision | None, now: float, missed: int = 0

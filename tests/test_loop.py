@@ -26,7 +26,7 @@ from surefoot.deploy.schedule import Schedule
 from surefoot.deploy.stop import StopRequest
 from surefoot.deploy.summary import Figures, RunSummary, Spread
 from surefoot.deploy.verdict import Decision, Fault, State, Verdict
-from surefoot.hardware.interface import Mode, Sample
+from surefoot.hardware.interface import Command, Mode, Sample
 from surefoot.models.errors import DeviceError, UsageError
 from surefoot.models.robot_file import load_robot
 
@@ -320,6 +320,71 @@ def test_a_loop_that_fails_damps_the_robot_first():
     n = len(bench.verdicts)
     assert bench.robot.modes[n:] == [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * FAREWELLS
     assert any("the control loop failed: RuntimeError" in text for _, text in bench.log.events)
+
+
+def test_a_check_that_fails_again_and_again_does_not_keep_the_robot_under_torque(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    bench = Bench()
+    bench.at[STAND_TICKS + 4] = lambda: monkeypatch.setattr(
+        bench.monitor._watch, "inspect", lambda *_: 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        bench.run()
+    n = len(bench.verdicts)
+    assert bench.robot.modes[n:] == [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * FAREWELLS
+    assert bench.monitor.ended
+
+
+def test_a_write_that_fails_too_is_tried_until_the_end(monkeypatch: pytest.MonkeyPatch):
+    bench, tried = Bench(), []
+
+    def fail(command: Command) -> None:
+        tried.append(command.mode)
+        raise RuntimeError("the driver broke")
+
+    bench.at[STAND_TICKS + 4] = lambda: monkeypatch.setattr(bench.robot, "write", fail)
+    with pytest.raises(RuntimeError, match="the driver broke"):
+        bench.run()
+    assert tried == [Mode.TRACK] + [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * FAREWELLS
+
+
+def test_a_check_that_fails_before_the_first_torque_enables_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    bench = Bench()
+    monkeypatch.setattr(bench.monitor._watch, "inspect", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        bench.run()
+    assert bench.robot.commands == []
+
+
+def test_an_enabling_that_fails_is_switched_off_and_not_damped(monkeypatch: pytest.MonkeyPatch):
+    bench, tried = Bench(), []
+
+    def fail(command: Command) -> None:
+        tried.append(command.mode)
+        if command.mode is not Mode.OFF:
+            raise RuntimeError("the driver broke")
+
+    monkeypatch.setattr(bench.robot, "write", fail)
+    with pytest.raises(RuntimeError, match="the driver broke"):
+        bench.run()
+    assert set(tried[1:]) == {Mode.OFF}, "damping would enable the motors"
+
+
+def test_a_farewell_that_fails_never_damps(monkeypatch: pytest.MonkeyPatch):
+    bench = Bench()
+
+    def fail(*_: object) -> None:
+        if bench.monitor.ended:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(bench.log, "record", fail)
+    with pytest.raises(OSError, match="no space left"):
+        bench.run(duration=0.1)
+    first = bench.robot.modes.index(Mode.OFF)
+    assert set(bench.robot.modes[first:]) == {Mode.OFF}
 
 
 def break_policy(bench: Bench) -> None:
