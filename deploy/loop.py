@@ -30,6 +30,7 @@ from .summary import RunSummary, Tally, summarise
 from .verdict import Decision, State, Verdict
 
 FAREWELLS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
+PERSISTENCE = 3.0  # OFF to motors that were not seen off: a connector may come back [s]
 NO_COMMAND = np.zeros(3)
 
 
@@ -143,6 +144,7 @@ class _Loop:
                 break
             self._one_tick()
             farewells += self._monitor.ended and not self._monitor.dry_run
+        self._persist(stop)
         figures = summarise(self._tally.ticks, self._robot.joint_names)
         return RunSummary(
             fault=self._monitor.fault,
@@ -152,6 +154,18 @@ class _Loop:
             run_time=self._run_ticks * self._period,
             figures=figures,
         )
+
+    def _persist(self, stop: StopRequest) -> None:
+        """OFF for a while to motors that were not seen off, unless somebody presses once more."""
+        monitor, until, presses = self._monitor, self._clock.now() + PERSISTENCE, stop.presses
+        if monitor.in_charge and (left := monitor.torque_left_on):
+            monitor.tell(
+                f"TORQUE MAY STILL BE ON: {', '.join(left)}; trying to switch it off for "
+                f"{PERSISTENCE:g} s, Ctrl-C ends that"
+            )
+            while monitor.torque_left_on and self._clock.now() < until and stop.presses == presses:
+                stop.beat()
+                self._one_tick()
 
     def wind_down(self, why: str) -> None:
         """Damp, then torque off, by writing alone: what has failed may fail again."""

@@ -124,6 +124,10 @@ class SafetyMonitor:
         """Yield at once, then torque off, no fault; False where that is under way or done."""
         return self._supervisor.damp(why)
 
+    def tell(self, text: str) -> None:
+        """Add to the message of the next verdict."""
+        self._supervisor.tell(text)
+
     def lost(self, error: DeviceError) -> None:
         """A port is gone, as reading or writing has found."""
         if self.ended:

@@ -34,6 +34,7 @@ class StopRequest:
         """Nobody has asked yet. `clock` is the loop's [s]."""
         self.asked = False
         self.insists = False
+        self.presses = 0  # of whatever kind
         self._clock = clock
         self._interrupted_at: float | None = None  # by the first Ctrl-C [s]
         self._interrupts = 0
@@ -47,6 +48,7 @@ class StopRequest:
         """Ask once more. Usable as a signal handler."""
         now = self._clock()
         self.asked = True
+        self.presses += 1
         if number == signal.SIGQUIT:
             self.insists = True
         elif number == signal.SIGINT:

@@ -20,7 +20,7 @@ from kinematic_robot import FakeClock, KinematicRobot
 from surefoot.deploy import realtime
 from surefoot.deploy.clock import RealClock
 from surefoot.deploy.log_format import Level
-from surefoot.deploy.loop import FAREWELLS, run
+from surefoot.deploy.loop import FAREWELLS, PERSISTENCE, run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
 from surefoot.deploy.stop import StopRequest
@@ -436,6 +436,57 @@ def test_torque_that_was_not_seen_off_is_in_the_summary():
     bench = Bench()
     bench.robot.torque_left_on = ("front_left_knee",)
     assert bench.run(duration=0.1).torque_left_on == ("front_left_knee",)
+
+
+def leave_on(bench: Bench, ticks: int) -> None:
+    """A connector is off: OFF is seen by nobody, so many ticks long, counted from the first."""
+
+    obey = bench.robot.write
+
+    def write(command: Command) -> None:
+        obey(command)
+        off = bench.robot.modes.count(Mode.OFF)
+        bench.robot.torque_left_on = ("front_left_knee",) if 0 < off < ticks else ()
+
+    bench.robot.write = write  # type: ignore[method-assign]
+
+
+def test_a_connector_that_comes_back_finds_somebody_to_switch_torque_off():
+    bench = Bench()
+    leave_on(bench, 25)  # back after 0.5 s
+    assert bench.run(duration=0.1).torque_left_on == ()
+    assert bench.robot.modes.count(Mode.OFF) == 25
+    told = [v.message for v in bench.verdicts if "TORQUE MAY STILL BE ON: front_left" in v.message]
+    assert len(told) == 1 and "Ctrl-C ends that" in told[0]
+
+
+def test_trying_to_switch_torque_off_has_an_end():
+    bench = Bench()
+    leave_on(bench, 10_000)
+    assert bench.run(duration=0.1).torque_left_on == ("front_left_knee",)
+    assert bench.robot.modes.count(Mode.OFF) == FAREWELLS + round(PERSISTENCE / PERIOD)
+
+
+def test_one_more_ctrl_c_ends_the_trying():
+    bench = Bench()
+    leave_on(bench, 10_000)
+    bench.at[STAND_TICKS + 5] = bench.stop.press  # lies down
+    bench.run(duration=0.2)
+    ticks = len(bench.verdicts)
+    again = Bench()
+    leave_on(again, 10_000)
+    again.at[STAND_TICKS + 5] = again.stop.press
+    again.at[ticks - 101] = again.stop.press  # 100 ticks, 2 s, before it would end
+    again.run(duration=0.2)
+    assert len(again.verdicts) == ticks - 100
+
+
+def test_torque_that_is_not_ours_is_not_waited_for():
+    bench = Bench()
+    bench.robot.torque_left_on = ("front_left_knee",)
+    bench.stop.press()  # before the first torque
+    assert bench.run().torque_left_on == ("front_left_knee",)
+    assert bench.robot.commands == [] and len(bench.verdicts) == FAREWELLS
 
 
 # --- faults ---------------------------------------------------------------------------------------
