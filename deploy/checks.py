@@ -25,6 +25,7 @@ SLOW_STALE = 2.0  # age from which voltage, temperature and the like say nothing
 class Reaction(IntEnum):
     """What a finding calls for, from the mildest."""
 
+    BEAR = 0  # go on: it ends a run only where it comes again and again
     HOLD = 1  # keep the last target, as long as the finding lasts
     LIE = 2  # the motors still obey: lie down softly, then end
     DAMP = 3  # yield, then end

@@ -8,7 +8,7 @@ one command. A run's life is
             STAND, RUN -> LIE -> DAMP -> FAULT         what still lets it lie down: gently
 
 and HOLD lies over STAND, RUN or LIE while something is wrong that may pass: the last target stays,
-for a second at most. FAULT is latched for this process: it commands OFF until a person has seen to
+within the bounds of `supervisor.py`. FAULT is latched for this process: it commands OFF until a person has seen to
 the robot and starts anew.
 
 This is no safety function in the sense of a standard: with the link dead, or the policy hung, the
@@ -182,12 +182,13 @@ class SafetyMonitor:
     # --- what is wrong ----------------------------------------------------------------------------
 
     def _deadlines(self, missed: int) -> list[Finding]:
-        """A run of missed deadlines: hold from half of what is allowed, then damp."""
-        allowed = self._robot.safety.missed_deadlines
-        if 2 * missed < allowed:
+        """Missed deadlines: bear a few in a row, hold from half of what is allowed, then damp."""
+        if not missed:
             return []
-        reaction = Reaction.DAMP if missed >= allowed else Reaction.HOLD
-        text = f"{missed} deadlines missed in a row, allowed are {allowed - 1}"
+        allowed = self._robot.safety.missed_deadlines
+        reaction = Reaction.HOLD if 2 * missed >= allowed else Reaction.BEAR
+        reaction = Reaction.DAMP if missed >= allowed else reaction
+        text = f"found {missed} deadlines missed in a row, allowed are {allowed - 1}"
         return [Finding(Fault.MISSED_DEADLINES, reaction, text)]
 
     def _refusal(self, decision: Decision | None, now: float) -> list[Finding]:
@@ -264,6 +265,7 @@ class SafetyMonitor:
     ) -> Verdict:
         """A dry run's tick: judged and limited as if it ran, written to nobody."""
         none = np.zeros(len(self._robot.joints), np.uint8)
+        findings = [finding for finding in findings if finding.reaction > Reaction.BEAR]
         before, self._rehearsed = self._rehearsed, findings[0].fault if findings else Fault.NONE
         if findings:
             if self._rehearsed is not before:

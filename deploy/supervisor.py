@@ -1,4 +1,11 @@
-"""The states of a run: which one is on, for how long, and why it ended. Writes to nobody."""
+"""The states of a run: which one is on, for how long, and why it ended. Writes to nobody.
+
+What may pass is let pass, but not for ever: trouble fills a leaky bucket. It counts the time with
+trouble up and the time without it down at `RELIEF`, to zero at least, and anew in each phase; at
+`TROUBLE_LIMIT` the run ends. So a second on end ends it, and so does, in the long run, trouble for
+more than a fifth of the time (a quarter of what is without it), however it is spread. A stall of 50
+ms is forgotten 0.2 s later.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +19,8 @@ from ..models.robot import Robot
 from .checks import Finding, Reaction
 from .verdict import Fault, State
 
-HOLD_LIMIT = 1.0  # what has not passed by then does not pass by itself [s]
+TROUBLE_LIMIT = 1.0  # what has not passed by then does not pass by itself [s]
+RELIEF = 0.25  # of time without trouble, in time with it
 
 
 class Supervisor:
@@ -27,7 +35,8 @@ class Supervisor:
         self._robot = robot
         self._elapsed = 0.0  # in this phase, less the time on hold [s]
         self._last = math.nan  # time of the last tick [s]
-        self._held_since = math.inf  # without a tick between that did not hold [s]
+        self._trouble = 0.0  # level of the bucket [s]
+        self._in_trouble = False  # in the tick before
         self._news: list[str] = []
 
     @property
@@ -60,7 +69,7 @@ class Supervisor:
         if self.phase is not State.OFF:
             why = f" ({self.cause})" if self.cause else ""
             raise UsageError(f"start: found state {self.state.name}{why}, allowed is OFF")
-        self.begun, self._held_since = False, math.inf
+        self.begun = False
         self.enter(State.STAND)
 
     def stop(self) -> bool:
@@ -92,7 +101,7 @@ class Supervisor:
     # --- what a tick brings -----------------------------------------------------------------------
 
     def react(self, findings: list[Finding], sample: Sample, now: float) -> None:
-        """To the worst of the findings, and to a hold that has lasted too long."""
+        """To the worst of the findings, and to trouble that has lasted too long."""
         held, self.held = self.held, Fault.NONE
         if self.ended:
             return
@@ -102,25 +111,39 @@ class Supervisor:
             return
         if Reaction.LIE in worst and self.phase in (State.STAND, State.RUN):
             self.end(worst[Reaction.LIE], State.LIE)
-        hold = next((f for f in findings if self._must_hold(f)), None)
-        self._held_since = min(self._held_since, now) if hold else math.inf
-        if hold is None:
+        troubles = [finding for finding in findings if self._troubles(finding)]
+        self._fill(bool(troubles), now)
+        if not troubles:
             return
-        if now - self._held_since < HOLD_LIMIT - 1e-9:
-            self.held = hold.fault
+        trouble = max(troubles, key=lambda finding: finding.reaction)
+        if self._trouble >= TROUBLE_LIMIT - 1e-9:
+            self._give_up(trouble, sample)
+        elif trouble.reaction is Reaction.HOLD:
+            self.held = trouble.fault
             if self.held is not held:
-                self.tell(f"holding: {hold.message}")
-            return
-        answer = (sample.age <= self._robot.safety.hold_after).all()
-        gently = bool(answer) and self.phase in (State.STAND, State.RUN)
-        text = f"held for {HOLD_LIMIT:g} s: {hold.message}"
-        self.end(Finding(hold.fault, Reaction.DAMP, text), State.LIE if gently else State.DAMP)
+                self.tell(f"holding: {trouble.message}")
 
-    def _must_hold(self, finding: Finding) -> bool:
+    def _troubles(self, finding: Finding) -> bool:
         """Nothing holds up what ends a run, unless lying down needs to know just that."""
-        if finding.reaction is not Reaction.HOLD or self.phase is State.DAMP:
+        if finding.reaction > Reaction.HOLD or self.phase is State.DAMP:
             return False
         return not (self.phase is State.LIE and finding.imu_only)
+
+    def _fill(self, in_trouble: bool, now: float) -> None:
+        """The bucket, by the time since the tick before, which was spent as that tick was."""
+        passed = now - self._last if self._last <= now else 0.0
+        level = self._trouble + (passed if self._in_trouble else -RELIEF * passed)
+        self._trouble = max(level, 0.0)
+        self._in_trouble = in_trouble
+
+    def _give_up(self, trouble: Finding, sample: Sample) -> None:
+        """Lie down, where the motors answer and say where they are; else yield."""
+        answer = (sample.age <= self._robot.safety.hold_after).all()
+        known = np.isfinite([sample.joint_pos, sample.joint_vel]).all()
+        gently = answer and known and self.phase in (State.STAND, State.RUN)
+        text = f"in trouble for {TROUBLE_LIMIT:g} s: {trouble.message}"
+        finding = Finding(trouble.fault, Reaction.DAMP, text)
+        self.end(finding, State.LIE if gently else State.DAMP)
 
     def advance(self, sample: Sample, now: float) -> None:
         """To the next phase, where this one is over."""
@@ -169,5 +192,6 @@ class Supervisor:
 
     def enter(self, phase: State) -> None:
         self.phase, self.held, self._elapsed = phase, Fault.NONE, 0.0
+        self._trouble, self._in_trouble = 0.0, False
         # A start's time begins with its first tick.
         self._last = math.nan if phase is State.STAND else self._last
