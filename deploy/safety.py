@@ -8,8 +8,8 @@ one command. A run's life is
             STAND, RUN -> LIE -> DAMP -> FAULT         what still lets it lie down: gently
 
 and HOLD lies over STAND, RUN or LIE while something is wrong that may pass: the last target stays,
-within the bounds of `supervisor.py`. FAULT is latched for this process: it commands OFF until a person has seen to
-the robot and starts anew.
+within the bounds of `supervisor.py`. FAULT is latched for this process: it commands OFF until a
+person has seen to the robot and starts anew.
 
 This is no safety function in the sense of a standard: with the link dead, or the policy hung, the
 host commands nothing, and what remains is what the motors' watchdogs do. Have an emergency stop
