@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -19,6 +20,8 @@ from ..models.robot import Robot
 FORMAT = 1
 KEY = "surefoot"
 TOLERANCE = 1e-5  # between frameworks, and of the golden pairs
+LARGEST_TOLERANCE = 1e-3  # of the golden pairs: with more they would prove nothing
+MOST_TICKS = 1e6  # until the clock wraps: float32 could not tell more of them apart
 _JOINT_COLUMNS = ("default_pose", "lower", "upper", "torque_limit", "rate_limit", "kp", "kd")
 FRAMES = {
     "base": "x forward, y left, z up",
@@ -88,7 +91,15 @@ class Contract:
             raise PolicyError(f"the policy's contract lacks the keys: {', '.join(missing)}")
         for key, (sound, allowed) in _SOUND.items():
             if not sound(table[key]):
-                raise PolicyError(f"{key}: the policy has {table[key]!r:.60}, allowed is {allowed}")
+                raise PolicyError(
+                    f"{key}: the policy has {_found(table[key])}, allowed is {allowed}"
+                )
+        for name in FRAMES | table["frames"]:
+            found, known = table["frames"].get(name), FRAMES.get(name)
+            if found != known:
+                raise PolicyError(
+                    f"frames, {name}: the policy has {_found(found)}, allowed is {known!r}"
+                )
         return cls(**{**table, "golden": [GoldenPair(**pair) for pair in table["golden"]]})
 
     def require_robot(self, robot: Robot) -> None:
@@ -102,6 +113,12 @@ class Contract:
             raise PolicyError(
                 f"control period differs: the policy has {self.control_period} s, "
                 f"robot.toml has {robot.control_period} s"
+            )
+        ticks = self.clock_period / robot.control_period
+        if not (0.5 < ticks < MOST_TICKS and abs(ticks - round(ticks)) <= 1e-6):
+            raise PolicyError(
+                f"clock_period: the policy has {self.clock_period} s, allowed is a whole "
+                f"multiple of robot.toml's control period, {robot.control_period} s"
             )
         for key in _JOINT_COLUMNS:
             self._require_equal(key, getattr(robot, key), robot.joint_names)
@@ -120,11 +137,8 @@ class Contract:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and 0 < value < math.inf
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max  # JSON's integers may be larger
 
 
 def _is_vector(value: Any) -> bool:
@@ -132,7 +146,11 @@ def _is_vector(value: Any) -> bool:
 
 
 def _is_vectors(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_is_vector, value.values()))
+    """Whether a float is finite, the controller asks, who can name the pair."""
+    return isinstance(value, dict) and all(
+        isinstance(vector, list) and all(isinstance(x, float) or _is_number(x) for x in vector)
+        for vector in value.values()
+    )
 
 
 def _is_golden(value: Any) -> bool:
@@ -144,6 +162,15 @@ def _is_golden(value: Any) -> bool:
     )
 
 
+def _is_terms(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(term, dict) and isinstance(term.get("input"), str) for term in value
+    )
+
+
+_POSITIVE = (lambda value: _is_number(value) and value > 0, "a finite number > 0")
+_VECTOR = (_is_vector, "a list of numbers, all finite")
+
 # What a file may hold: others than Surefoot write JSON, too.
 _SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "robot": (lambda value: isinstance(value, str), "a name"),
@@ -151,20 +178,32 @@ _SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
         "a list of names",
     ),
-    **dict.fromkeys(
-        ("control_period", "clock_period", "action_scale", "tolerance"),
-        (_is_positive, "a number > 0"),
+    **dict.fromkeys(("control_period", "clock_period", "action_scale"), _POSITIVE),
+    **dict.fromkeys(_JOINT_COLUMNS, _VECTOR),
+    "command_range": (
+        lambda value: _is_vector(value) and len(value) == 3 and min(value) > 0,
+        "three finite numbers > 0",
     ),
-    **dict.fromkeys(
-        (*_JOINT_COLUMNS, "command_range"),
-        (_is_vector, "a list of numbers"),
-    ),
+    "terms": (_is_terms, "a list of terms, each with its input"),
     "initial_state": (
         lambda value: value is None or (_is_vector(value) and len(value) > 0),
-        "null or a list of numbers",
+        "null or a list of numbers, all finite",
     ),
+    "frames": (lambda value: isinstance(value, dict), f"a table of {', '.join(FRAMES)}"),
     "golden": (_is_golden, "a list of pairs of inputs and outputs"),
+    "tolerance": (
+        lambda value: _is_number(value) and 0 < value <= LARGEST_TOLERANCE,
+        f"a number > 0 and <= {LARGEST_TOLERANCE:g}",
+    ),
 }
+
+
+def _found(value: Any) -> str:
+    """A value in few words: of a list, what is not finite in it."""
+    for index, number in enumerate(value if isinstance(value, list) else []):
+        if isinstance(number, float) and not math.isfinite(number):
+            return f"{number} at {index}"
+    return f"{value!r:.60}"
 
 
 def _first_difference(ours: tuple[str, ...], theirs: list[str]) -> tuple[str, str]:

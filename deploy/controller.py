@@ -7,6 +7,7 @@ mujoco.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -19,7 +20,7 @@ from ..hardware.interface import Sample
 from ..models.errors import PolicyError, first_line
 from ..models.observation import input_widths
 from ..models.robot import Robot
-from .contract import KEY, Contract
+from .contract import KEY, Contract, GoldenPair
 from .verdict import Decision
 
 BROKEN_FILE = (
@@ -57,7 +58,7 @@ class Controller:
         self.contract = read_contract(self._session)
         self.contract.require_robot(robot)
         self._check_signature(len(robot.joints))
-        self._clock_ticks = max(1, round(self.contract.clock_period / robot.control_period))
+        self._clock_ticks = round(self.contract.clock_period / robot.control_period)
         self._period = robot.control_period
         self.input_names = [wire.name for wire in self._session.get_inputs()]
         self._outputs = [wire.name for wire in self._session.get_outputs()]
@@ -109,6 +110,13 @@ class Controller:
                 raise PolicyError(
                     f"the policy asks for input '{wire.name}'; this robot gives {', '.join(given)}"
                 )
+        named = {term["input"] for term in self.contract.terms}
+        asked = {wire.name for wire in inputs} - {"state"}
+        if named != asked:
+            raise PolicyError(
+                f"terms: the contract names the inputs {_listed(named)}, the graph asks for "
+                f"{_listed(asked)}"
+            )
         names = [wire.name for wire in outputs]
         for name in taken:
             if name not in names:
@@ -129,28 +137,55 @@ class Controller:
                     )
 
     def _replay_golden_pairs(self) -> None:
-        tolerance = self.contract.tolerance
-        if not self.contract.golden:
+        contract = self.contract
+        if not contract.golden:
             raise PolicyError("the policy has no golden pairs; export it again")
-        for index, pair in enumerate(self.contract.golden):
-            for kind, values, wires in (
-                ("inputs", pair.inputs, self._session.get_inputs()),
-                ("outputs", pair.outputs, self._session.get_outputs()),
-            ):
-                found = {name: len(vector) for name, vector in values.items()}
-                widths = {wire.name: wire.shape[-1] for wire in wires}
-                if found != widths:
-                    raise PolicyError(
-                        f"golden pair {index} has the {kind} {found}, the graph has {widths}"
-                    )
+        for index, pair in enumerate(contract.golden):
+            where = f"golden pair {index}"
+            self._check_golden_pair(where, pair)
             outputs = self.infer({k: np.asarray(v, np.float32) for k, v in pair.inputs.items()})
             for name, expected in pair.outputs.items():
-                error = float(np.abs(outputs[name] - np.asarray(expected, np.float32)).max())
-                if not error <= tolerance:  # a NaN is refused too
+                error = _difference(outputs[name], np.asarray(expected, np.float32))
+                if not error <= contract.tolerance:  # a NaN is refused too
                     raise PolicyError(
-                        f"golden pair {index}: output '{name}' is off by {error:.3g} here, "
-                        f"allowed is {tolerance:g}: the file or this ONNX Runtime is broken"
+                        f"{where}: output '{name}' is off by {error:.3g} here, allowed is "
+                        f"{contract.tolerance:g}: the file or this ONNX Runtime is broken"
                     )
+            told = np.array(contract.default_pose) + contract.action_scale * outputs["action"]
+            error = _difference(outputs["joint_target"], told)
+            if not error <= contract.tolerance:
+                raise PolicyError(
+                    f"{where}: output 'joint_target' is off by {error:.3g} from default_pose + "
+                    f"action_scale · action, with action_scale = {contract.action_scale:g}, "
+                    f"allowed is {contract.tolerance:g}"
+                )
+
+    def _check_golden_pair(self, where: str, pair: GoldenPair) -> None:
+        """Refuse vectors that are not the graph's, or not finite."""
+        for kind, values, wires in (
+            ("inputs", pair.inputs, self._session.get_inputs()),
+            ("outputs", pair.outputs, self._session.get_outputs()),
+        ):
+            found = {name: len(vector) for name, vector in values.items()}
+            widths = {wire.name: wire.shape[-1] for wire in wires}
+            if found != widths:
+                raise PolicyError(f"{where} has the {kind} {found}, the graph has {widths}")
+            for name, vector in values.items():
+                for number in vector:
+                    if not math.isfinite(number):
+                        raise PolicyError(
+                            f"{where}: '{name}' in its {kind} holds {number}, allowed are "
+                            "finite numbers"
+                        )
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest; NaN where one is none. Shapes (width,)."""
+    return float(np.abs(ours - theirs).max())
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def read_policy(policy: str | Path | bytes) -> bytes:

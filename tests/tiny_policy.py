@@ -128,7 +128,11 @@ def contract(model: onnx.ModelProto, initial_state: list[float] | None = None) -
         kd=ROBOT.kd.tolist(),
         action_scale=SCALE,
         command_range=[0.35, 0.2, 0.8],
-        terms=[],
+        terms=[
+            {"term": "Deviation", "input": name, "offset": []}
+            for name in golden[0]["inputs"]
+            if name != "state"
+        ],
         initial_state=initial_state,
         golden=golden,
     )
