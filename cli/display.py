@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..deploy.checks import tilt
+from ..deploy.checks import SLOW_STALE, tilt, who
 from ..deploy.verdict import State, Verdict
 from ..hardware.interface import Sample
 from ..models.robot import Robot
@@ -114,10 +114,13 @@ class Display:
 def rehearsal_table(robot: Robot, sample: Sample, verdict: Verdict) -> Table:
     """What a dry run sees, and what it would do."""
     x, y, z = sample.gravity
+    on = sample.health.torque_on | ~(sample.health.age <= SLOW_STALE)
+    torque = f"TORQUE MAY BE ON: {who(robot.joint_names, on)}" if on.any() else "torque is off"
     table = Table(
         title=f"gravity {x:+.2f} {y:+.2f} {z:+.2f} in the base (x forward, y left, z up), "
         f"tilt {math.degrees(tilt(sample.gravity)):.0f}°",
-        caption="torque is off: the targets are what a run would command from here",
+        caption=f"{torque}; the targets are what a run would command from here",
+        caption_style="bold red" if on.any() else None,
         title_justify="left",
         caption_justify="left",
     )

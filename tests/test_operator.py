@@ -16,7 +16,7 @@ from kinematic_robot import FakeClock, KinematicRobot, silence
 from rich.console import Console
 from surefoot.__main__ import main
 from surefoot.cli import deploy, ports
-from surefoot.cli.display import MESSAGES, Display
+from surefoot.cli.display import MESSAGES, Display, rehearsal_table
 from surefoot.cli.tables import run_table
 from surefoot.deploy.log import LogSummary, read_log
 from surefoot.deploy.log_format import tick_dtype
@@ -145,7 +145,27 @@ def test_a_dry_run_shows_angles_and_would_be_targets(stand: Stand, capfd: CapFd)
     row = next(line for line in out.splitlines() if NAMES[2] in line)
     # The knee lies at -2.65; the policy wants it up, and the limits let it pull by 2 / 13.8 rad.
     assert "-2.650" in row and "-2.505" in row
+    assert "torque is off" in out
     assert stand.robot.commands == []
+
+
+def test_a_dry_run_says_what_it_found_under_torque(stand: Stand, capfd: CapFd):
+    on = np.isin(np.arange(N), (1, 2))
+    stand.robot.spoil = lambda s: replace(s, health=replace(s.health, torque_on=on))
+    assert stand.deploy("--dry-run") == 0
+    out = capfd.readouterr().out
+    assert f"TORQUE MAY BE ON: {NAMES[1]} and 1 more" in out
+    assert "torque is off" not in out
+    assert stand.robot.commands == []
+
+
+def test_a_motor_that_has_not_told_may_be_under_torque():
+    sample = KinematicRobot(ROBOT, FakeClock()).read()
+    age = np.where(np.arange(N) == 3, 2.1, 0.1)
+    table = rehearsal_table(
+        ROBOT, replace(sample, health=replace(sample.health, age=age)), a_verdict()
+    )
+    assert str(table.caption).startswith(f"TORQUE MAY BE ON: {NAMES[3]}; ")
 
 
 # --- ports ------------------------------------------------------------------------------------
