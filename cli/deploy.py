@@ -38,6 +38,8 @@ from .spawn import emulated_robot
 from .tables import checks_table, run_table, torque_warning
 from .terminal import confirmed, open_console
 
+MOST_BEYOND = 1.2  # times the commands that a policy was trained for
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -59,7 +61,7 @@ class Arguments:
     seconds: float = 20.0
     """How long the policy runs [s]; standing up and lying down come on top."""
     command: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Forward and left speed [m/s] and yaw rate [rad/s]."""
+    """Forward and left speed [m/s] and yaw rate [rad/s]; 1.2 times the policy's range at most."""
     schedule: Path | None = None
     """Commands over time: a CSV file with the columns time,vx,vy,yaw_rate [s, m/s, m/s, rad/s]."""
     log: Path | None = None
@@ -90,7 +92,7 @@ def deploy(arguments: Arguments) -> tuple[int, RunSummary | None]:
     controller = Controller(arguments.policy, robot)
     schedule = _schedule(arguments)
     ports = parse_ports(arguments.port, robot)
-    _warn_of_fast_commands(console, controller, schedule)
+    _check_commands(console, controller, schedule)
     if not 0 < arguments.seconds < math.inf:
         raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")
     if arguments.truth and not arguments.emulated:
@@ -207,14 +209,21 @@ def _schedule(arguments: Arguments) -> Schedule:
     return read_schedule(arguments.schedule)
 
 
-def _warn_of_fast_commands(console: Console, controller: Controller, schedule: Schedule) -> None:
+def _check_commands(console: Console, controller: Controller, schedule: Schedule) -> None:
+    """Warn of commands beyond what the policy was trained for; refuse those far beyond."""
     trained = np.array(controller.contract.command_range)
     fastest = np.abs(schedule.commands).max(0)
+    if (fastest > MOST_BEYOND * trained + 1e-9).any():
+        raise UsageError(
+            f"commands: found up to {fastest.tolist()}, allowed is up to {MOST_BEYOND:g} times "
+            f"what the policy was trained for, {trained.tolist()}"
+        )
     if (fastest > trained + 1e-9).any():
         console.print(
             f"The policy was trained for commands up to {trained.tolist()}; "
             f"these go up to {fastest.tolist()}.",
             style="yellow",
+            soft_wrap=True,
         )
 
 

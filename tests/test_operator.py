@@ -75,6 +75,35 @@ def test_a_run_says_how_it_went(stand: Stand, capfd: CapFd):
     assert "TORQUE" not in out.replace('TORQUE":', "")
 
 
+@pytest.mark.parametrize(
+    # Trained up to 0.35, 0.2 m/s and 0.8 rad/s; 1.2 times that is 0.42, 0.24 and 0.96.
+    ("command", "status", "words"),
+    [
+        (("0.35", "-0.2", "0.8"), 0, ""),
+        (("-0.42", "0", "0"), 0, "these go up to [0.42, 0.0, 0.0]"),
+        (("0.43", "0", "0"), 2, "found up to [0.43, 0.0, 0.0], allowed is up to 1.2 times"),
+        (("0", "0", "-30"), 2, "trained for, [0.35, 0.2, 0.8]"),
+    ],
+)
+def test_commands_far_beyond_training_are_refused(
+    stand: Stand, capfd: CapFd, command: tuple[str, ...], status: int, words: str
+):
+    assert stand.deploy("--yes", "--command", *command) == status
+    out, err = capfd.readouterr()
+    said = err if status else out
+    assert words in said
+    assert ("trained for" in said) is bool(words)
+    assert bool(stand.robot.commands) is (status == 0)
+
+
+def test_a_schedule_far_beyond_training_is_refused(stand: Stand, capfd: CapFd):
+    schedule = stand.policy.parent / "fast.csv"
+    schedule.write_text("time,vx,vy,yaw_rate\n0,0,0,0\n5,30,0,0\n")
+    assert stand.deploy("--yes", "--schedule", str(schedule)) == 2
+    assert "commands: found up to [30.0, 0.0, 0.0]" in capfd.readouterr().err
+    assert stand.robot.commands == []
+
+
 def test_torque_that_may_still_be_on_is_told_and_no_success(stand: Stand, capfd: CapFd):
     stand.robot.torque_left_on = (NAMES[2], NAMES[7])
     assert stand.deploy("--yes") == 1
