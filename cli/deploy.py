@@ -92,6 +92,8 @@ def deploy(arguments: Arguments) -> tuple[int, RunSummary | None]:
     controller = Controller(arguments.policy, robot)
     schedule = _schedule(arguments)
     ports = parse_ports(arguments.port, robot)
+    for line in controller.contract.tightened(robot):
+        console.print(line, style="yellow", soft_wrap=True)
     _check_commands(console, controller, schedule)
     if not 0 < arguments.seconds < math.inf:
         raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")

@@ -16,13 +16,15 @@ import numpy as np
 
 from ..models.errors import PolicyError
 from ..models.robot import Robot
+from .checks import who
 
 FORMAT = 1
 KEY = "surefoot"
 TOLERANCE = 1e-5  # between frameworks, and of the golden pairs
 LARGEST_TOLERANCE = 1e-3  # of the golden pairs: with more they would prove nothing
 MOST_TICKS = 1e6  # until the clock wraps: float32 could not tell more of them apart
-_JOINT_COLUMNS = ("default_pose", "lower", "upper", "torque_limit", "rate_limit", "kp", "kd")
+_EQUAL = ("default_pose", "kp", "kd")
+_BOUNDS = {"lower": -1, "upper": 1, "torque_limit": 1, "rate_limit": 1}  # which side is wider
 FRAMES = {
     "base": "x forward, y left, z up",
     "gyro": "angular velocity of the base, in the base frame [rad/s]",
@@ -103,7 +105,10 @@ class Contract:
         return cls(**{**table, "golden": [GoldenPair(**pair) for pair in table["golden"]]})
 
     def require_robot(self, robot: Robot) -> None:
-        """Raise PolicyError, naming both sides, where the policy was made for another robot."""
+        """Raise PolicyError, naming both sides, where the policy was made for another robot.
+
+        Limits may be tighter in robot.toml than they were in training, and no wider.
+        """
         if self.robot != robot.name:
             raise PolicyError(f"the policy is for robot '{self.robot}', this is '{robot.name}'")
         if list(self.joints) != list(robot.joint_names):
@@ -120,20 +125,43 @@ class Contract:
                 f"clock_period: the policy has {self.clock_period} s, allowed is a whole "
                 f"multiple of robot.toml's control period, {robot.control_period} s"
             )
-        for key in _JOINT_COLUMNS:
-            self._require_equal(key, getattr(robot, key), robot.joint_names)
+        for key in _EQUAL:
+            self._require_column(key, robot, lambda here, there: here == there, "equal to")
+        for key, wider in _BOUNDS.items():
+            self._require_column(
+                key,
+                robot,
+                lambda here, there, wider=wider: wider * here <= wider * there,
+                "at most" if wider > 0 else "at least",
+            )
 
-    def _require_equal(self, key: str, ours: np.ndarray, joints: tuple[str, ...]) -> None:
-        theirs = getattr(self, key)
+    def _require_column(
+        self, key: str, robot: Robot, fits: Callable[[float, float], bool], allowed: str
+    ) -> None:
+        ours, theirs = getattr(robot, key).tolist(), getattr(self, key)
         if len(theirs) != len(ours):
             raise PolicyError(
                 f"{key}: the policy has {len(theirs)} values, robot.toml has {len(ours)}"
             )
-        for joint, here, there in zip(joints, ours.tolist(), theirs, strict=True):
-            if here != there:
+        for joint, here, there in zip(robot.joint_names, ours, theirs, strict=True):
+            if not fits(here, there):
                 raise PolicyError(
-                    f"{key} of {joint} differs: the policy has {there}, robot.toml has {here}"
+                    f"{key} of {joint} differs: robot.toml has {here}, allowed is {allowed} the "
+                    f"policy's {there}"
                 )
+
+    def tightened(self, robot: Robot) -> list[str]:
+        """Limits of a robot that fits that are tighter than in training: one line for each kind."""
+        lines = []
+        for key in _BOUNDS:
+            ours, theirs = getattr(robot, key), np.array(getattr(self, key))
+            if (tighter := ours != theirs).any():
+                first = int(np.argmax(tighter))
+                lines.append(
+                    f"{key}, {who(robot.joint_names, tighter)}: tighter in robot.toml "
+                    f"({ours[first]:g}) than in the policy's training ({theirs[first]:g})"
+                )
+        return lines
 
 
 def _is_number(value: Any) -> bool:
@@ -179,7 +207,7 @@ _SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "a list of names",
     ),
     **dict.fromkeys(("control_period", "clock_period", "action_scale"), _POSITIVE),
-    **dict.fromkeys(_JOINT_COLUMNS, _VECTOR),
+    **dict.fromkeys((*_EQUAL, *_BOUNDS), _VECTOR),
     "command_range": (
         lambda value: _is_vector(value) and len(value) == 3 and min(value) > 0,
         "three finite numbers > 0",

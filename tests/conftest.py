@@ -14,6 +14,7 @@ from surefoot.deploy.log import LogWriter
 from surefoot.deploy.loop import run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
+from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot
 
 with suppress(ImportError):
@@ -49,18 +50,19 @@ def make_log(tame_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Mak
     pytest.importorskip("mujoco")
     from surefoot.sim.simulated_robot import SimulatedRobot
 
-    robot = load_robot("quadruped")
+    quadruped = load_robot("quadruped")
 
     def make(
         policy: bytes | None = None,
         attach: tuple[str, ...] = ("robot.toml", "policy.onnx"),
         seconds: float = 1.0,
         dry_run: bool = False,
+        robot: Robot = quadruped,
     ) -> Path:
         controller = Controller(tame_policy if policy is None else policy, robot)
         simulated = SimulatedRobot(robot)
         files = {
-            "robot.toml": (robot.directory / "robot.toml").read_bytes(),
+            "robot.toml": robot.toml.encode(),
             "policy.onnx": controller.model,
         }
         path = tmp_path_factory.mktemp("log") / "run.mcap"

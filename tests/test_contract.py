@@ -244,11 +244,29 @@ def test_an_initial_state_without_next_state_is_refused():
     assert "'next_state' is missing" in line
 
 
-@pytest.mark.parametrize("key", ["default", "lower", "upper", "kp", "kd", "rate_limit"])
-def test_a_robot_that_was_changed_after_training_is_refused(key: str):
-    changed = getattr(ROBOT.joints[4], key) + 0.01
+@pytest.mark.parametrize(
+    ("key", "by"),
+    [(key, by) for key in ("default", "kp", "kd") for by in (0.01, -0.01)]
+    + [("lower", -0.01), ("upper", 0.01), ("torque_limit", 0.01), ("rate_limit", 0.01)],
+)
+def test_a_robot_that_was_changed_after_training_is_refused(key: str, by: float):
+    changed = getattr(ROBOT.joints[4], key) + by
     line = refusal(tiny_policy(), with_joint(4, **{key: changed}))
     assert CHANGED in line and str(changed) in line and str(getattr(ROBOT.joints[4], key)) in line
+
+
+def test_limits_may_be_tighter_than_in_training():
+    assert Controller(tiny_policy(), ROBOT).contract.tightened(ROBOT) == []
+    tighter = with_joint(4, lower=-0.5, upper=1.9, torque_limit=1.0, rate_limit=8.0)
+    assert Controller(tiny_policy(), tighter).contract.tightened(tighter) == [
+        f"{key}, {CHANGED}: tighter in robot.toml ({here}) than in the policy's training ({there})"
+        for key, here, there in (
+            ("lower", "-0.5", "-0.6"),
+            ("upper", "1.9", "2"),
+            ("torque_limit", "1", "2"),
+            ("rate_limit", "8", "16"),
+        )
+    ]
 
 
 def test_files_that_are_no_policy_are_refused(tmp_path: Path):

@@ -96,6 +96,17 @@ def test_commands_far_beyond_training_are_refused(
     assert bool(stand.robot.commands) is (status == 0)
 
 
+def test_limits_tighter_than_in_training_are_told(stand: Stand, capfd: CapFd):
+    tighter = stand.policy.parent / "robot.toml"
+    text = ROBOT.toml.replace("torque_limit = 2.0", "torque_limit = 1.2")
+    tighter.write_text(text.replace(f'"{ROBOT.model}"', f'"{ROBOT.mjcf}"'))
+    assert stand.deploy("--yes", "--robot", str(tighter)) == 0
+    words = "torque_limit, all 12 motors: tighter in robot.toml (1.2) than in the policy's training"
+    assert words in capfd.readouterr().out
+    caps = [c.torque_cap.max() for c in stand.robot.commands if c.torque_cap is not None]
+    assert max(caps) == 1.2
+
+
 def test_a_schedule_far_beyond_training_is_refused(stand: Stand, capfd: CapFd):
     schedule = stand.policy.parent / "fast.csv"
     schedule.write_text("time,vx,vy,yaw_rate\n0,0,0,0\n5,30,0,0\n")

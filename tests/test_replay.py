@@ -19,7 +19,7 @@ from surefoot.deploy.verdict import State
 from surefoot.hardware.interface import Mode
 from surefoot.models.errors import PolicyError, UsageError
 from surefoot.models.robot import Robot
-from surefoot.models.robot_file import load_robot
+from surefoot.models.robot_file import load_robot, parse_robot
 from tiny_policy import tiny_policy
 
 ROBOT = load_robot("quadruped")
@@ -97,6 +97,18 @@ def test_a_policy_with_a_state_is_replayed_from_the_state_it_began_with(make_log
     replay = replay_policy(read_log(make_log(stateful, seconds=0.4)), ROBOT)
     assert replay.ticks == 20
     assert replay.agrees
+
+
+def test_a_run_under_tighter_limits_is_replayed_bit_by_bit(make_log: MakeLog):
+    text = ROBOT.toml.replace("torque_limit = 2.0", "torque_limit = 1.2")
+    text = text.replace("rate_limit = 16.0", "rate_limit = 8.0")
+    log = read_log(make_log(robot=parse_robot(text, ROBOT.directory), seconds=0.4))
+    assert log.ticks["torque_cap"].max() == np.float32(1.2)
+    robot = logged_robot(log, ROBOT.directory)
+    assert robot.rate_limit[0] == 8.0
+    replay = replay_policy(log, robot)
+    assert replay.ticks == replay.identical == 20
+    assert replay_sim(log, robot).rms.max() < REPRODUCED
 
 
 def test_a_dry_run_is_replayed_too(make_log: MakeLog):
