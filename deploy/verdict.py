@@ -29,7 +29,7 @@ class Fault(IntEnum):
     NONE = 0
     TILT = 1  # fallen, or about to
     STALE_SENSORS = 2  # a motor or the IMU is silent
-    DEAD_BUS = 3  # all motors are silent, or the port is gone
+    DEAD_BUS = 3  # all motors are silent, or a port of theirs is gone
     MISSED_DEADLINES = 4  # in a row
     NON_FINITE = 5  # NaN or infinity from the sensors or from the policy
     MOTOR_ALERT = 6  # a motor reports a hardware error

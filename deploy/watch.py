@@ -63,31 +63,42 @@ class SensorWatch:
             *self._motors(sample, now),
             *self._torque(sample, powered_since),
             *self._jump(sample),
-            *self._attitude.inspect(sample),
+            *self._tilted(sample),
             *self._supply(sample, now),
         ]
 
     def _silent(self, sample: Sample, now: float) -> list[Finding]:
-        """Ages: what the sensors withhold ends the run; a slow policy only makes the robot hold."""
-        safety, names = self._robot.safety, self._robot.joint_names
+        """Ages: what the sensors withhold ends the run; a slow policy only makes the robot hold.
+
+        Without motors there is nothing left but to yield; without the IMU it can still lie down.
+        """
+        safety, names, findings = self._robot.safety, self._robot.joint_names, []
         lost = ~(sample.age <= safety.damp_after)
         if lost.all():
             text = f"all {len(names)} motors silent for more than {1e3 * safety.damp_after:g} ms"
             return [Finding(Fault.DEAD_BUS, Reaction.DAMP, text)]
+        if lost.any():
+            text = silent(who(names, lost), float(sample.age[lost].max()), safety.damp_after)
+            return [Finding(Fault.STALE_SENSORS, Reaction.DAMP, text)]
         waited = now - sample.time
-        for reaction, passed, allowed in (
-            (Reaction.DAMP, 0.0, safety.damp_after),
-            (Reaction.HOLD, waited, safety.hold_after),
-        ):
-            late = ~(sample.age + passed <= allowed)
-            if late.any():
-                age = float((sample.age + passed)[late].max())
-                text = silent(who(names, late), age, allowed)
-                return [Finding(Fault.STALE_SENSORS, reaction, text)]
-            if not sample.imu_age + passed <= allowed:
-                text = silent("imu", sample.imu_age + passed, allowed)
-                return [Finding(Fault.STALE_SENSORS, reaction, text, imu_only=True)]
-        return []
+        age, imu_age = sample.age + waited, sample.imu_age + waited
+        late = ~(age <= safety.hold_after)
+        if late.any():
+            text = silent(who(names, late), float(age[late].max()), safety.hold_after)
+            findings.append(Finding(Fault.STALE_SENSORS, Reaction.HOLD, text))
+        if not sample.imu_age <= safety.damp_after:
+            text = silent("imu", sample.imu_age, safety.damp_after)
+            findings.append(Finding(Fault.STALE_SENSORS, Reaction.LIE, text))
+        elif not imu_age <= safety.hold_after:
+            text = silent("imu", imu_age, safety.hold_after)
+            findings.append(Finding(Fault.STALE_SENSORS, Reaction.HOLD, text, imu_only=True))
+        return findings
+
+    def _tilted(self, sample: Sample) -> list[Finding]:
+        """By an IMU that still speaks: the last words of another would count as frozen."""
+        if not sample.imu_age <= self._robot.safety.damp_after:
+            return []
+        return self._attitude.inspect(sample)
 
     def _motors(self, sample: Sample, now: float) -> list[Finding]:
         """Alerts. Such a joint may be limp already, so all yield together.

@@ -116,8 +116,10 @@ class RobotInterface(Protocol):
     def read(self) -> Sample:
         """Read all sensors once. Missing replies show as ages, never as exceptions.
 
+        So does an IMU whose port is gone: the motors on theirs are read all the same.
+
         Raises:
-            DeviceError: the port itself is gone.
+            DeviceError: a port of motors is gone.
         """
         ...
 

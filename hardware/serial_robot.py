@@ -55,6 +55,7 @@ class SerialRobot:
         self._imu = _open_imu(description, transports[description.imu.bus], clock)
         self._imu.restart()  # what waits is as old as the opening of the motors is long
         self._imu.wait()
+        self._imu_gone = False  # its port, as the last read has found
         self._mode = Mode.OFF
         self._target = np.zeros(len(description.joints))
         self._gains_due = 0
@@ -102,7 +103,7 @@ class SerialRobot:
             errors += group.bus.errors + group.refused
             notes += group.bus.take_notes()
         now = self._clock()
-        self._imu.update(now)
+        notes += self._update_imu(now)
         health.age[:] = now - health_times
         return Sample(
             time=now,
@@ -176,6 +177,19 @@ class SerialRobot:
         """See `RobotInterface.close`."""
         for transport in self._transports.values():
             transport.close()
+
+    def _update_imu(self, now: float) -> tuple[str, ...]:
+        """Take in what the IMU has sent; a note where its port has gone, which its age tells, too.
+
+        That is no error: all motors answer, and the robot can lie down.
+        """
+        had_gone, self._imu_gone = self._imu_gone, False
+        try:
+            self._imu.update(now)
+        except DeviceError as error:
+            self._imu_gone = True
+            return () if had_gone else (f"imu: {error}",)
+        return ()
 
     def _enable(self, mode: Mode, torque_cap: np.ndarray) -> None:
         try:

@@ -348,3 +348,17 @@ def test_refreshing_without_an_imu_ends_and_leaves_its_age_to_tell() -> None:
     assert bench.clock.clock() - began < 1.2
     sample = bench.robot.read()
     assert sample.imu_age == np.inf and not sample.imu_rate > 0
+
+
+def test_an_imu_whose_port_goes_grows_old_and_the_motors_are_read() -> None:
+    bench = Bench()
+    before = bench.tick(HOLD, ticks=3)
+    bench.lines["imu"].unplugged = True
+    samples = [bench.tick(HOLD) for _ in range(10)]
+    assert all((sample.age < 0.01).all() for sample in samples)
+    passed = samples[-1].time - before.time
+    assert samples[-1].imu_age == pytest.approx(before.imu_age + passed) and passed > 0.19
+    notes = [note for sample in samples for note in sample.wire_notes]
+    assert notes == ["imu: port imu: the device is gone"], "once"
+    bench.lines["imu"].unplugged = False
+    assert bench.tick(HOLD, ticks=2).imu_age < 0.02
