@@ -208,6 +208,7 @@ def _check(robot: Robot) -> None:
     _require(abs(norm - 1) < 1e-6, "imu.rotation", robot.imu.rotation, "a unit quaternion w x y z")
     _require(robot.imu.rate > 0, "imu.rate", robot.imu.rate, "> 0")
     _check_safety(robot)
+    _check_assumed(robot)
     names: set[str] = set()
     ids: set[tuple[str, int]] = set()
     for index, joint in enumerate(robot.joints):
@@ -244,6 +245,16 @@ def _check_safety(robot: Robot) -> None:
             safety.min_voltage,
             f"< {model.nominal_voltage}, the nominal voltage of {model.name}",
         )
+
+
+def _check_assumed(robot: Robot) -> None:
+    """A word that is no key would mark nothing. `joint.KEY` stands for that of all joints."""
+    tables: dict[str, type] = {"joint": Joint, "joint.motor": Motor, "imu": Imu, "safety": Safety}
+    tables |= {f"bus.{name}": Bus for name in robot.buses}
+    tables |= {f"motor.{name}": MotorModel for name in robot.motor_models}
+    keys = [f"{table}.{field.name}" for table, cls in tables.items() for field in fields(cls)]
+    for word in robot.assumed:
+        _require(word in keys, "assumed", word, "a key of this file, such as joint.motor.zero")
 
 
 def _check_joint(

@@ -130,6 +130,29 @@ def test_what_is_read():
     assert robot.mjcf.is_file()
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["motor.XM430-W210.stiffness_per_gain", "joint.motor.sign", "imu.rotation", "safety.damping"],
+)
+def test_what_is_assumed_is_a_key_of_the_file(word: str):
+    assert parse_robot(changed("joint.armature", word), FOLDER).assumed == (word,)
+
+
+@pytest.mark.parametrize("word", ["joint.colour", "signs", "motor.XL430.stall_torque", "hip_roll"])
+def test_an_assumed_word_that_is_no_key_is_refused(word: str):
+    line = refusal(changed("joint.armature", word))
+    assert f"assumed: found '{word}', allowed is a key of this file" in line
+
+
+def test_an_assumed_word_that_is_no_word_is_refused():
+    assert "assumed: found ['joint.kp']" in refusal(changed('["joint.armature"]', '[["joint.kp"]]'))
+
+
+def test_the_shipped_quadruped_says_that_nobody_has_measured_it():
+    for key in ("joint.motor.sign", "joint.motor.zero", "imu.rotation", "joint.friction"):
+        assert key in ROBOT.assumed
+
+
 def test_the_shipped_quadruped():
     assert (ROBOT.name, len(ROBOT.joints)) == ("quadruped", 12)
     assert ROBOT.joint_names[:3] == (
