@@ -308,16 +308,20 @@ def test_a_schedule_is_read_from_its_table(tmp_path: Path):
     assert schedule.at(1.5).tolist() == [0.3, -0.1, 0.5]
 
 
-def test_commands_beyond_the_trained_range_are_warned_of(policy: str, capsys):
-    from surefoot.cli.deploy import _warn_of_fast_commands
+def test_commands_beyond_the_trained_range_are_warned_of_and_far_beyond_refused(
+    policy: str, capsys
+):
+    from surefoot.cli.deploy import _check_commands
 
     controller = Controller(policy, ROBOT)  # trained for ± 0.35, 0.2, 0.8
     console = Console(width=200)
-    _warn_of_fast_commands(console, controller, Schedule.constant([0.35, -0.2, -0.8]))
+    _check_commands(console, controller, Schedule.constant([0.35, -0.2, -0.8]))
     assert capsys.readouterr().out == ""
-    _warn_of_fast_commands(console, controller, Schedule.constant([0.0, -0.25, 0.0]))
+    _check_commands(console, controller, Schedule.constant([0.0, -0.22, 0.0]))
     out = capsys.readouterr().out
-    assert "[0.35, 0.2, 0.8]" in out and "[0.0, 0.25, 0.0]" in out
+    assert "[0.35, 0.2, 0.8]" in out and "[0.0, 0.22, 0.0]" in out
+    line = refuse(capsys, "deploy", policy, "--command", "0", "-0.25", "0")
+    assert "found up to [0.0, 0.25, 0.0], allowed is up to 1.2 times" in line
 
 
 # --- the other verbs' refusals ----------------------------------------------------------------
