@@ -58,12 +58,14 @@ class SensorWatch:
             lasts = now - self._bad_since >= self._robot.safety.damp_after
             reaction = Reaction.DAMP if lasts else Reaction.HOLD
             return [Finding(Fault.NON_FINITE, reaction, bad, non_finite_imu(sample))]
+        # What a silent IMU said last would count as frozen, and says nothing about now.
+        heard = sample.imu_age <= self._robot.safety.damp_after
         return [
             *self._silent(sample, now),
             *self._motors(sample, now),
             *self._torque(sample, powered_since),
             *self._jump(sample),
-            *self._tilted(sample),
+            *(self._attitude.inspect(sample) if heard else []),
             *self._supply(sample, now),
         ]
 
@@ -93,12 +95,6 @@ class SensorWatch:
             text = silent("imu", imu_age, safety.hold_after)
             findings.append(Finding(Fault.STALE_SENSORS, Reaction.HOLD, text, imu_only=True))
         return findings
-
-    def _tilted(self, sample: Sample) -> list[Finding]:
-        """By an IMU that still speaks: the last words of another would count as frozen."""
-        if not sample.imu_age <= self._robot.safety.damp_after:
-            return []
-        return self._attitude.inspect(sample)
 
     def _motors(self, sample: Sample, now: float) -> list[Finding]:
         """Alerts. Such a joint may be limp already, so all yield together.
