@@ -111,7 +111,7 @@ class Supervisor:
             return
         if Reaction.LIE in worst and self.phase in (State.STAND, State.RUN):
             self.end(worst[Reaction.LIE], State.LIE)
-        troubles = [finding for finding in findings if self._troubles(finding)]
+        troubles = [finding for finding in findings if self._is_trouble(finding)]
         self._fill(bool(troubles), now)
         if not troubles:
             return
@@ -123,7 +123,7 @@ class Supervisor:
             if self.held is not held:
                 self.tell(f"holding: {trouble.message}")
 
-    def _troubles(self, finding: Finding) -> bool:
+    def _is_trouble(self, finding: Finding) -> bool:
         """Nothing holds up what ends a run, unless lying down needs to know just that."""
         if finding.reaction > Reaction.HOLD or self.phase is State.DAMP:
             return False
