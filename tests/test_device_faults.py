@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from surefoot.deploy.loop import run
+from surefoot.deploy.safety import SafetyMonitor
+from surefoot.deploy.schedule import Schedule
+from surefoot.deploy.verdict import Decision, Fault, State, Verdict
 from surefoot.hardware.dynamixel import xseries as x
 from surefoot.hardware.dynamixel.protocol import Instruction, take_packet
 from surefoot.hardware.emulated.lines import EmulatedLine, EmulatedLines
@@ -362,3 +367,45 @@ def test_an_imu_whose_port_goes_grows_old_and_the_motors_are_read() -> None:
     assert notes == ["imu: port imu: the device is gone"], "once"
     bench.lines["imu"].unplugged = False
     assert bench.tick(HOLD, ticks=2).imu_age < 0.02
+
+
+class LineClock:
+    """The bench's time, for the loop."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.now, self.sleep_until = bench.clock.clock, bench.clock.wait_until
+
+
+class Standing:
+    """A policy that wants the standing pose."""
+
+    def reset(self) -> None:
+        pass
+
+    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
+        return Decision({}, np.zeros(N), ROBOT.default_pose)
+
+
+def test_a_robot_whose_imu_is_unplugged_lies_down_on_its_motors() -> None:
+    bench = Bench()
+    for _ in range(75):  # until all is known of the motors, and the IMU's rate
+        sample = bench.tick()
+    states: list[State] = []
+
+    def unplug(tick: int, _run_time: float, _sample: Sample, verdict: Verdict) -> None:
+        bench.lines["imu"].unplugged = tick >= 130
+        if verdict.state not in states[-1:]:
+            states.append(verdict.state)
+
+    monitor = SafetyMonitor(ROBOT, bench.robot)
+    assert monitor.preflight(sample) == []
+    summary = run(
+        ROBOT, bench.robot, Standing(), monitor, Schedule.constant([0, 0, 0]), math.inf,
+        LineClock(bench), on_tick=unplug,
+    )  # fmt: skip
+    assert states == [State.STAND, State.RUN, State.HOLD, State.LIE, State.DAMP, State.FAULT]
+    assert (summary.fault, summary.torque_left_on) == (Fault.STALE_SENSORS, ())
+    assert "imu: last reading" in summary.cause
+    assert bench.registers(x.TORQUE_ENABLE) == [0] * N
+    away = np.abs(bench.tick().joint_pos - ROBOT.rest_pose).max()
+    assert away < 0.2, "it lies, and did not fall"
