@@ -6,14 +6,13 @@ import json as jsonlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 from rich.console import Console
 
 from ..control import checkpoint
 from ..control.run import CHECKPOINT
-from ..deploy.contract import Contract
+from ..deploy.contract import Contract, robot_facts
 from ..deploy.export import export_policy
 from ..deploy.foreign.policy import Kind, kind_of, require_same
 from ..deploy.foreign.rsl_rl import load_rsl_rl
@@ -85,7 +84,12 @@ def run(arguments: Arguments) -> int:
 
 
 def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
-    """Export the policy in a run's checkpoint. Raises UsageError and PolicyError."""
+    """Export the policy in a run's checkpoint.
+
+    Raises:
+        UsageError: no run of the task, or one on another robot than robot.toml describes now.
+        PolicyError: as `export_policy`.
+    """
     path = run_dir / CHECKPOINT if run_dir.is_dir() else run_dir
     state = checkpoint.load(path)
     policy = checkpoint.load_policy(path)
@@ -93,21 +97,25 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
     if about.get("task") != "walk":
         raise UsageError(f"{path}: found task {about.get('task')}, allowed is walk")
     env = WalkEnv(CHECKED_TOGETHER, about["robot"])
-    return export_policy(policy, env, out, _training(state), {}, seed)
-
-
-def _training(state: dict[str, Any]) -> dict[str, Any]:
+    facts = robot_facts(env.robot)
+    for key, now in facts.items():
+        if about.get(key, now) != now:
+            raise UsageError(
+                f"{path}: {key} was {about[key]} in training and is {now} in robot.toml: "
+                "put it back, or train again"
+            )
     parameters = state["policy"]["parameters"]
     std = {"std": parameters["log_std"].exp().tolist()} if "log_std" in parameters else {}
-    return {
+    training = {
         "algorithm": state["algorithm"],
         "config": state["config"],
         "seed": state["seed"],
         "steps": state["progress"]["steps"],
         "seconds": state["progress"]["elapsed"],
         **std,
-        **state["about"],
+        **{key: fact for key, fact in about.items() if key not in facts},
     }
+    return export_policy(policy, env, out, training, seed)
 
 
 def _export_foreign(arguments: Arguments, kind: Kind, out: Path, console: Console) -> Contract:
@@ -121,9 +129,13 @@ def _export_foreign(arguments: Arguments, kind: Kind, out: Path, console: Consol
         policy = load_stable_baselines(source, env, statistics)
     else:
         policy = load_rsl_rl(source, env, arguments.activation)
+    console.print(
+        "Gains and limits are those of robot.toml as it is now: the checkpoint holds none.",
+        soft_wrap=True,
+    )
     require_same(policy, env, arguments.seed)
     training = {**policy.training, "task": arguments.task, "robot": robot}
-    return export_policy(policy.actor, env, out, training, {}, arguments.seed)
+    return export_policy(policy.actor, env, out, training, arguments.seed)
 
 
 def _require_options(arguments: Arguments, kind: Kind) -> None:

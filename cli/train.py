@@ -17,6 +17,7 @@ from ..control.evaluate import episode_returns
 from ..control.health import Check, checks
 from ..control.run import CHECKPOINT
 from ..control.train import Trained, train
+from ..deploy.contract import robot_facts
 from ..deploy.export import add_evaluation
 from ..deploy.log_format import POLICY_FILE
 from ..deploy.reopen import reopen
@@ -71,6 +72,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     if arguments.task in ROBOT_TASKS:
         env = WalkEnv(arguments.config.num_envs, arguments.robot, nthread=distributed.threads())
         about |= {"robot": arguments.robot, "randomisation": describe(TRAINING)}
+        about |= robot_facts(env.robot)
     else:
         about["pool"] = arguments.pool
     earlier = distributed.from_first(lambda: _earlier(arguments, env))

@@ -34,6 +34,15 @@ FRAMES = {
 }
 
 
+def robot_facts(robot: Robot) -> dict[str, Any]:
+    """What a policy learns to move, as JSON holds it, by the names of `Contract`."""
+    return {
+        "joints": list(robot.joint_names),
+        "control_period": robot.control_period,
+        **{key: getattr(robot, key).tolist() for key in (*_EQUAL, *_BOUNDS)},
+    }
+
+
 @dataclass(frozen=True)
 class GoldenPair:
     """Inputs and outputs of one call, by name, each of shape (width,)."""

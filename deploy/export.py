@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..models.errors import PolicyError
 from ..models.observation import describe, input_widths, observe
 from ..models.task import DeployableTask
-from .contract import KEY, TOLERANCE, Contract, GoldenPair
+from .contract import KEY, TOLERANCE, Contract, GoldenPair, robot_facts
 from .controller import open_session
 
 OPSET = 20
@@ -56,7 +56,6 @@ def export_policy(
     task: DeployableTask,
     path: Path,
     training: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
     seed: int = 0,
 ) -> Contract:
     """Write `actor`, which maps observations (N, D) to actions (N, n), as a policy for `task`.
@@ -67,24 +66,14 @@ def export_policy(
     module = DeployedPolicy(actor, task).eval()
     model = _to_onnx(module)
     golden = _compare(module, model, task, seed)
-    robot = task.robot
     contract = Contract(
-        robot=robot.name,
-        joints=list(robot.joint_names),
-        control_period=robot.control_period,
+        robot=task.robot.name,
+        **robot_facts(task.robot),
         clock_period=task.clock_period,
-        default_pose=robot.default_pose.tolist(),
-        lower=robot.lower.tolist(),
-        upper=robot.upper.tolist(),
-        torque_limit=robot.torque_limit.tolist(),
-        rate_limit=robot.rate_limit.tolist(),
-        kp=robot.kp.tolist(),
-        kd=robot.kd.tolist(),
         action_scale=task.action_scale,
         command_range=list(task.command_range),
         terms=describe(task.terms),
         training=training,
-        evaluation=evaluation,
         golden=golden,
     )
     path.write_bytes(_with_contract(model, contract))

@@ -37,7 +37,7 @@ def tame_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = torch.Generator().manual_seed(3)
     actor = Gaussian(47, 12, (32, 32), mirror=task.mirror, generator=generator)
     path = tmp_path_factory.mktemp("policy") / "tame.onnx"
-    export_policy(actor, task, path, {"seed": 3}, {})
+    export_policy(actor, task, path, {"seed": 3})
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from surefoot.__main__ import main
 from surefoot.control import checkpoint
 from surefoot.control.metrics import Metrics
 from surefoot.deploy.controller import Controller
-from surefoot.models.robot_file import load_robot
+from surefoot.models.robot_file import MODELS, load_robot
 from verbs import refuse, succeed, succeed_with_json
 
 ROBOT = load_robot("quadruped")
@@ -179,6 +180,20 @@ def test_a_run_is_exported_again_to_the_same_function(capsys, trained, tmp_path:
     shutil.copy(folder / "checkpoint.pt", copy)
     result = succeed_with_json(capsys, "export", str(copy / "checkpoint.pt"))
     assert result["policy"] == str(copy / "policy.onnx")
+
+
+def test_a_run_is_that_of_the_robot_it_was_trained_on(capsys, tmp_path: Path):
+    robot = tmp_path / "mine"
+    shutil.copytree(MODELS / "quadruped", robot)
+    words = ("--steps", "512", "--episodes", "0")
+    succeed(capsys, "train", "walk", "--robot", str(robot), "--run", "run", *SMALL, *words)
+    assert "kp" not in Controller(Path("run/policy.onnx"), ROBOT).contract.training
+    text = (robot / "robot.toml").read_text()
+    (robot / "robot.toml").write_text(re.sub(r"\bkp = [\d.]+", "kp = 12.0", text))
+    line = refuse(capsys, "export", "run")
+    assert "kp was [13.8, 13.8" in line and "is [12.0, 12.0" in line
+    line = refuse(capsys, "train", "--resume", "run", "--steps", "1024")
+    assert "resume: found kp = [12.0" in line
 
 
 def test_evaluate_ends_with_json(capsys, trained: tuple[Path, str]):

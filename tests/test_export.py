@@ -51,7 +51,7 @@ def random_actor(task: WalkEnv, mirrored: bool) -> Gaussian:
 def exported(request, task: WalkEnv, tmp_path_factory) -> tuple[Gaussian, Path]:
     actor = random_actor(task, request.param)
     path = tmp_path_factory.mktemp("export") / "policy.onnx"
-    export_policy(actor, task, path, TRAINING, {})
+    export_policy(actor, task, path, TRAINING)
     return actor, path
 
 
@@ -144,7 +144,7 @@ def test_the_wires_have_names_and_the_batch_is_free(exported):
 
 def test_the_same_actor_gives_the_same_bytes(exported, task: WalkEnv, tmp_path: Path):
     actor, path = exported
-    export_policy(actor, task, tmp_path / "again.onnx", TRAINING, {})
+    export_policy(actor, task, tmp_path / "again.onnx", TRAINING)
     assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
 
 
@@ -180,7 +180,7 @@ class Constant(nn.Module):
 def refusal(actor: nn.Module, task: WalkEnv, folder: Path) -> str:
     path = folder / "policy.onnx"
     with pytest.raises(PolicyError) as caught:
-        export_policy(actor, task, path, {}, {})
+        export_policy(actor, task, path, {})
     assert not path.exists()
     assert "\n" not in str(caught.value)
     return str(caught.value)
