@@ -27,7 +27,7 @@ class Arguments:
     results: Path | None = None
     """File of the records; results/short.json or results/long.json if not given."""
     cores: int = 2
-    """Of the machine, for each library."""
+    """Cores of the machine, for each library."""
 
 
 def main(arguments: Arguments) -> int:

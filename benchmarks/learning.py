@@ -84,7 +84,7 @@ class Arguments:
     million: int = 1_000_000
     """Environment steps of one more SAC run of ours on each task; 0 leaves these out."""
     cores: int = 2
-    """Of the machine, for each library."""
+    """Cores of the machine, for each library."""
 
 
 def comparison_run(

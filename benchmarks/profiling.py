@@ -33,7 +33,7 @@ class Arguments:
     sac_steps: int = 2048
     """SAC's steps that are timed."""
     cores: int = 2
-    """Of the machine."""
+    """Cores of the machine."""
 
 
 def plan(arguments: Arguments) -> list[Run]:

@@ -48,7 +48,7 @@ class Run:
     evaluate_every: int = 0
     """Environment steps from one evaluation to the next; 0 for none."""
     cores: int = 2
-    """Of the machine, that the process may use."""
+    """Cores of the machine that the process may use."""
 
 
 class Point(NamedTuple):

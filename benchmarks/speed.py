@@ -129,7 +129,7 @@ class Arguments:
     sac_steps: int = 4096
     """SAC's steps that are timed, after the first 1024."""
     cores: int = 2
-    """Of the machine, for each library."""
+    """Cores of the machine, for each library."""
 
 
 def plan(arguments: Arguments) -> list[Run]:

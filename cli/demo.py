@@ -51,7 +51,7 @@ MADE = (SCHEDULE_FILE, LOG_FILE, TRUTH_FILE, WALK_PLOT, JOINTS_PLOT, VIDEO, GIF)
 class Arguments:
     """Walk an emulated robot over serial by a schedule, then replay and judge the run.
 
-    Starts the emulator as its own process, checks the robot, stands it up, walks it, lies it down;
+    Starts the emulator as its own process, checks the robot, stands it up, walks it, lays it down;
     replays the log; prints figures from the emulator's truth; draws plots and a video.
     It takes about a minute, most of it in real time, and the rest for the video.
     """
@@ -66,7 +66,7 @@ class Arguments:
     seconds: float = DURATION
     """How long the policy runs [s]; a shorter demo walks a shorter path."""
     seed: int = 0
-    """Of the emulator's sensor noise and of its parts."""
+    """Random seed, of the emulator's sensor noise and of its parts."""
     video: bool = True
     """Render the walk as a video; --no-video leaves that out."""
     gif: bool = False

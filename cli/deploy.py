@@ -43,9 +43,9 @@ MOST_BEYOND = 1.2  # times the commands that a policy was trained for
 
 @dataclass(frozen=True)
 class Arguments:
-    """Check the robot, ask, stand it up, run the policy, lie it down; log every tick.
+    """Check the robot, ask, stand it up, run the policy, lay it down; log every tick.
 
-    Ctrl-C lies the robot down; a second Ctrl-C, or Ctrl-\\, lets it yield at once. A software stop
+    Ctrl-C lays the robot down; a second one, or Ctrl-\\, damps its joints at once. A software stop
     is not a safety function: have a switch that cuts the power in your hand. After a kill, or with
     a cable pulled, torque stays on until the power is cut, or `surefoot release` switches it off.
     """

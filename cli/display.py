@@ -59,7 +59,7 @@ class Display:
         self._messages.append(text)  # a deque takes it without a lock
 
     def show(self, tick: int, _run_time: float, sample: Sample, verdict: Verdict) -> None:
-        """For the loop: the newest tick."""
+        """Take the newest tick, for the loop."""
         self._latest = tick, sample, verdict
         if verdict.message:
             self._messages.append(verdict.message)

@@ -32,7 +32,7 @@ class Arguments:
     truth: Path | None = None
     """Write the true motion here as CSV, a row every 20 ms; the host never sees it."""
     seed: int = 0
-    """Of sensor noise and bias, and of each part's own friction and mass."""
+    """Random seed, of sensor noise and bias, and of each part's own friction and mass."""
     json: bool = False
     """First line on stdout: {"ports": {bus: device}}. Last line: how well it kept real time."""
     parent_pid: int | None = None

@@ -41,7 +41,7 @@ class Arguments:
     episodes: int = 256
     """Episodes of 20 s under each condition."""
     seed: int = 0
-    """Of commands, randomisation and noise."""
+    """Random seed, of commands, randomisation and noise."""
     json: bool = False
     """End with one JSON object on the last line."""
 

@@ -48,7 +48,7 @@ class Arguments:
     out: Path | None = None
     """The file to write; policy.onnx in the source's folder if not given."""
     seed: int = 0
-    """Of the rollouts in which networks and ONNX Runtime are compared."""
+    """Random seed, of the rollouts in which networks and ONNX Runtime are compared."""
     json: bool = False
     """End with one JSON object on the last line."""
     task: str = "walk"
@@ -58,7 +58,7 @@ class Arguments:
     vecnormalize: Path | None = None
     """What VecNormalize saved; vecnormalize.pkl beside the model.zip is found without this."""
     activation: str | None = None
-    """Of rsl_rl's actor, such as elu, where the file does not hold it."""
+    """The activation of rsl_rl's actor, such as elu, where the file does not hold it."""
 
 
 def run(arguments: Arguments) -> int:

@@ -43,7 +43,7 @@ def open_ports(robot: Robot, ports: Mapping[str, str], otherwise: str = "") -> S
 
 
 def give_ports(robot: Robot, buses: Sequence[str]) -> str:
-    """For the end of an error: what to ask for where these are on robot.toml's own ports."""
+    """The end of an error: which ports to give where these are robot.toml's own."""
     if not buses:
         return ""
     own = ", ".join(f"bus '{name}' on {robot.buses[name].port}" for name in buses)

@@ -47,7 +47,7 @@ class Arguments:
     plot: Path | None = None
     """Plot every joint, logged and simulated, as .png, .svg or .pdf; a dry run's, as logged."""
     seed: int = 0
-    """Of the simulation's sensor noise."""
+    """Random seed, of the simulation's sensor noise."""
     json: bool = False
     """End with one JSON object on the last line."""
 

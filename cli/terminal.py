@@ -14,7 +14,7 @@ from ..models.errors import UsageError
 
 
 def open_console() -> Console:
-    """For words of any kind: rich would take `[rad]`, and such parts of a path, for markup."""
+    """A console for any words: rich would take `[rad]`, and such parts of a path, for markup."""
     return Console(markup=False, highlight=False)
 
 

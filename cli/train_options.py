@@ -58,7 +58,7 @@ class _Common:
     steps: Count = None
     """Budget of environment steps, as 4000000 or 4e6; with both, the first one spent ends it."""
     seed: int = 0
-    """Of everything random. The same seed and steps give the same policy."""
+    """Random seed. The same seed and steps give the same policy."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Begin from an earlier policy: a run's folder, or a policy.onnx of Surefoot's. Its critic
     learns alone at first, see --critic-warm-up."""

@@ -96,7 +96,7 @@ def rank() -> int:
 
 
 def threads() -> int:
-    """Of the processors, this rank's part among those on its machine; 0 means all of them."""
+    """This rank's share of the machine's processors; 0 means all of them."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if world_size() > 1 else 1
     return 0 if here == 1 else max(1, (os.cpu_count() or 1) // here)
 
@@ -149,7 +149,7 @@ def sum_gradients(optimiser: Adam) -> None:
 
 
 def average(table: Tensor, parts: Sequence[float]) -> Tensor:
-    """From means over `own` rows of B minibatches to those over all ranks' rows. Shape (B, n)."""
+    """Means over all ranks' rows, from those over the local rows of B minibatches. Shape (B, n)."""
     if world_size() == 1:
         return table
     table = table * torch.tensor(parts)[:, None]

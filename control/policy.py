@@ -119,7 +119,7 @@ class SquashedGaussian(nn.Module):
         return self.to_box(self.distribution(self.features(obs))[0].tanh())
 
     def to_box(self, action: Tensor) -> Tensor:
-        """From units of the Box to its own: −1 → low, +1 → high. Shape (..., A)."""
+        """Actions in the Box, from its units: −1 → low, +1 → high. Shape (..., A)."""
         return torch.lerp(self.low, self.high, 0.5 * (action + 1))
 
     def features(self, obs: Tensor) -> Tensor:

@@ -242,7 +242,7 @@ class Losses(NamedTuple):
     temperature: Tensor  # α. Shape ()
 
     def summary(self, target_entropy: float) -> Diagnostics:
-        """As numbers."""
+        """The batch's figures, as numbers."""
         entropy = -float(self.log_prob.mean())
         return Diagnostics(
             critic_loss=float(self.errors.mean(1).sum()),

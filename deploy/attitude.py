@@ -23,7 +23,7 @@ TURN = 0.1  # of the gyro, about a level axis, without any change of gravity [ra
 
 
 class AttitudeWatch:
-    """Of samples one after the other."""
+    """Checks the IMU's attitude over successive samples."""
 
     def __init__(self, safety: Safety) -> None:
         self._safety = safety

@@ -103,19 +103,19 @@ def who(names: Sequence[str], which: np.ndarray) -> str:
 
 
 def silent(name: str, age: float, allowed: float) -> str:
-    """Of a motor or the IMU that was last heard of so long ago [s]."""
+    """Message on a motor or the IMU that was last heard of so long ago [s]."""
     if age == math.inf:
         return f"{name}: no reading yet"
     return f"{name}: last reading {1e3 * age:.1f} ms ago, allowed is {1e3 * allowed:g} ms"
 
 
 def slow_stale(name: str, age: float) -> str:
-    """Of a motor whose slow values are too old [s]."""
+    """Message on a motor whose slow values are too old [s]."""
     return f"{name}: voltage and temperature read {age:.1f} s ago, allowed is {SLOW_STALE:g} s"
 
 
 def alert(name: str, bits: int) -> str:
-    """Of a motor that reports a hardware error."""
+    """Message on a motor that reports a hardware error."""
     if not bits:
         return f"{name}: hardware error, its status not read yet"
     what = HardwareError(bits).name or "unknown"
@@ -123,17 +123,17 @@ def alert(name: str, bits: int) -> str:
 
 
 def low(name: str, voltage: float, allowed: float) -> str:
-    """Of a motor with too little voltage [V]."""
+    """Message on a motor with too little voltage [V]."""
     return f"{name}: found {voltage:.1f} V, allowed is at least {allowed:.1f} V"
 
 
 def hot(name: str, temperature: float, allowed: float) -> str:
-    """Of a motor that is too hot [°C]."""
+    """Message on a motor that is too hot [°C]."""
     return f"{name}: found {temperature:.1f} °C, allowed is at most {allowed:.1f} °C"
 
 
 def tilted(angle: float, allowed: float) -> str:
-    """Of a base that leans too much [rad]."""
+    """Message on a base that leans too much [rad]."""
     return f"tilt: found {angle:.2f} rad, allowed is at most {allowed:.2f} rad"
 
 

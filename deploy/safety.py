@@ -37,11 +37,12 @@ SOFTEST = 0.3  # torque cap at the lying end of standing up and lying down, of t
 
 
 class SafetyMonitor:
-    """Between everything and the motors.
+    """Checks and limits every command before it reaches the motors.
 
-    Until the first powered command nothing is written: a robot that is found standing under torque
-    is not dropped. In a dry run nothing is written at all; the state stays OFF, and a verdict's
-    `limited_target` is what the limiter would have let through.
+    Until the first powered command it writes nothing: a robot that is found standing under torque
+    is not dropped. In a dry run it writes nothing at all; the state stays OFF, and a verdict's
+    `limited_target` is what the limiter would have let through. (What opening the robot wrote, the
+    motors' indirect addresses, commands nothing.)
     """
 
     def __init__(self, robot: Robot, interface: RobotInterface, dry_run: bool = False) -> None:

@@ -40,7 +40,7 @@ class Spread:
 
     @classmethod
     def of(cls, durations: np.ndarray) -> Spread | None:
-        """Of durations [s], leaving out NaN and infinity; None where there is none. Shape (T,)."""
+        """The figures of the finite among durations [s], or None where none is. Shape (T,)."""
         finite = durations[np.isfinite(durations)].astype(np.float64)
         if not len(finite):
             return None

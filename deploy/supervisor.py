@@ -101,7 +101,7 @@ class Supervisor:
     # --- what a tick brings -----------------------------------------------------------------------
 
     def react(self, findings: list[Finding], sample: Sample, now: float) -> None:
-        """To the worst of the findings, and to trouble that has lasted too long."""
+        """React to the worst of the findings, or to trouble that has lasted too long."""
         held, self.held = self.held, Fault.NONE
         if self.ended:
             return
@@ -146,7 +146,7 @@ class Supervisor:
         self.end(finding, State.LIE if gently else State.DAMP)
 
     def advance(self, sample: Sample, now: float) -> None:
-        """To the next phase, where this one is over."""
+        """Go to the next phase, where this one is over."""
         # A tick that comes late, or after the enabling of torque, moves no target by leaps.
         passed = now - self._last if self._last <= now else 0.0
         self._last = now

@@ -30,7 +30,7 @@ class Torque(Enum):
 
 @dataclass(frozen=True)
 class Found:
-    """On all motor buses."""
+    """What was found on all motor buses."""
 
     torque: Mapping[str, Torque]  # by joint, in robot.toml's order
     errors: Mapping[str, str]  # why a bus could not be asked, by bus; its motors count as silent

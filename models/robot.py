@@ -128,7 +128,7 @@ class Robot:
 
     @property
     def joint_names(self) -> tuple[str, ...]:
-        """In the order of every joint vector."""
+        """Names of the joints, in the order of every joint vector."""
         return tuple(joint.name for joint in self.joints)
 
     @cached_property

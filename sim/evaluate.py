@@ -31,12 +31,12 @@ class Motion(Protocol):
 
     @property
     def linear_velocity(self) -> np.ndarray:
-        """Of the base, in the base frame [m/s]. Shape (N, 3)."""
+        """Velocity of the base, in the base frame [m/s]. Shape (N, 3)."""
         ...
 
     @property
     def angular_velocity(self) -> np.ndarray:
-        """Of the base, in the base frame [rad/s]. Shape (N, 3)."""
+        """Angular velocity of the base, in the base frame [rad/s]. Shape (N, 3)."""
         ...
 
     @property

@@ -19,7 +19,7 @@ from .robot_batch import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
 
 
 class Per(Enum):
-    """For what one value is drawn."""
+    """What one value is drawn for."""
 
     ROBOT = "robot"
     BODY = "body"
@@ -115,7 +115,7 @@ def armature(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
 
 
 def command_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Of a target on its way to the servo, at most `MAX_DELAY` [s]."""
+    """Delay of a target on its way to the servo, at most `MAX_DELAY` [s]."""
     robots.field("actuator_delay")[ids] = value
 
 

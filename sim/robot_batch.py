@@ -133,12 +133,12 @@ class RobotBatch:
 
     @property
     def linear_velocity(self) -> np.ndarray:
-        """Of the base, in the base frame [m/s]. Shape (N, 3)."""
+        """Velocity of the base, in the base frame [m/s]. Shape (N, 3)."""
         return rotate_inverse(self.qpos[:, 3:7], self.qvel[:, :3])
 
     @property
     def angular_velocity(self) -> np.ndarray:
-        """Of the base, in the base frame [rad/s]. Shape (N, 3)."""
+        """Angular velocity of the base, in the base frame [rad/s]. Shape (N, 3)."""
         return self.qvel[:, 3:6]
 
     @property

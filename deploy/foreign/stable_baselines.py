@@ -40,7 +40,7 @@ class BoundedTask(DeployableTask, Protocol):
 
     @property
     def single_action_space(self) -> Space[Any]:
-        """Of one environment."""
+        """The actions of one environment."""
         ...
 
 

@@ -16,7 +16,7 @@ TRIES = 2  # of a motor that does not answer, where there is time
 
 
 class HealthReader:
-    """Of m motors on one bus: what was read of each last, and when."""
+    """Reads the health of m motors on one bus, one a tick, and keeps what was read last."""
 
     def __init__(self, bus: MotorBus, ids: Sequence[int]) -> None:
         """Nothing is known yet. `ids` are in the order of all arrays here."""

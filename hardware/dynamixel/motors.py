@@ -118,7 +118,7 @@ class MotorGroup:
 
     @property
     def health_time(self) -> np.ndarray:
-        """Of each motor's health; -inf before the first [s]."""
+        """When each motor's health was read; -inf before the first [s]."""
         return self._slow.time
 
     @property

@@ -13,7 +13,7 @@ SPEED_MARGIN = 1.5  # times the no-load speed: what a joint may do over several 
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one reading."""
+    """What to do with one reading."""
 
     good: bool
     turns: int = 0  # whole turns of the shaft by which the position is off; take them away

@@ -112,7 +112,7 @@ class Emulator:
         return {name: terminal.path for name, terminal in self._terminals.items()}
 
     def run(self) -> Pace:
-        """Until SIGINT or SIGTERM, or until shortly after the parent's end."""
+        """Emulate until SIGINT or SIGTERM, or until shortly after the parent's end."""
         pace = Pace()
         with suppress(PermissionError):  # real devices don't wait for their turn
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))

@@ -16,7 +16,7 @@ OVERLOAD_TIME = 2.0  # [s]
 
 
 class Protection:
-    """Of one motor. Its limits are the control table's and are set from there."""
+    """One motor's protection of itself. Its limits are set from the control table."""
 
     def __init__(self, stall_torque: float):
         """`stall_torque` is of the output shaft [N·m]."""

@@ -84,7 +84,7 @@ class ImuStream:
         self._measure_rate(now)
 
     def age(self, now: float) -> float:
-        """Of the oldest of the three streams; inf before their first [s]."""
+        """Age of the oldest of the three streams; inf before their first [s]."""
         return now - min(self._times.values())
 
     def _measure_rate(self, now: float) -> None:
