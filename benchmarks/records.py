@@ -10,11 +10,10 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from surefoot.cli.commit import commit
+from surefoot.models.provenance import commit, processor, versions
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -113,32 +112,15 @@ def time_to_return(points: list[Point], target: float, window: int = WINDOW) -> 
 def machine() -> dict[str, Any]:
     """What a figure depends on and no hyperparameter says."""
     return {
-        "cpu": cpu_model(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
     }
 
 
-def cpu_model() -> str:
-    """As /proc/cpuinfo has it, or as Python knows it elsewhere."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor()
-
-
-def versions(library: Library) -> dict[str, str]:
+def versions_of(library: Library) -> dict[str, str]:
     """Of the library, with the commit where it is this one, and of what it computes with."""
-    found = {}
-    for name in (PACKAGES[library], "torch", "jax", "numpy", "gymnasium", "mujoco", "envpool"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    found = versions(PACKAGES[library], "torch", "jax", "numpy", "gymnasium", "mujoco", "envpool")
     if library == "surefoot" and (here := commit()):
         found["surefoot"] += f" ({here})"
     return found

@@ -31,7 +31,7 @@ from records import (
     find,
     load,
     machine,
-    versions,
+    versions_of,
 )
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -151,7 +151,7 @@ class Session:
             "others": None if others is None else round(others, 3),
             "busy": others is not None and others > BUSY,
             "machine": machine(),
-            "versions": versions(run.library),
+            "versions": versions_of(run.library),
             "date": time.strftime("%Y-%m-%d"),
         }
         if record["busy"]:

@@ -18,10 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..deploy.controller import Controller
-from ..deploy.judge import AXES, Walk, judge
-from ..deploy.log import read_log
-from ..deploy.replay import logged_robot, replay_policy
-from ..deploy.summary import summarise
+from ..deploy.log.reader import read_log
+from ..deploy.log.summary import summarise
+from ..deploy.workstation.judge import AXES, Walk, judge
+from ..deploy.workstation.replay import logged_robot, replay_policy
 from ..hardware.truth import Truth, read_truth
 from ..models.errors import RenderError, UsageError
 from ..models.robot import Robot

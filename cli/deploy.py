@@ -17,15 +17,15 @@ from rich.text import Text
 
 from ..deploy.clock import RealClock
 from ..deploy.controller import Controller
-from ..deploy.log import LogWriter
-from ..deploy.log_format import POLICY_FILE, ROBOT_FILE, Level
+from ..deploy.log.format import POLICY_FILE, ROBOT_FILE, Level
+from ..deploy.log.summary import RunSummary
+from ..deploy.log.writer import LogWriter
 from ..deploy.loop import run as run_loop
 from ..deploy.preflight import advice, listen, preflight
 from ..deploy.realtime import realtime
 from ..deploy.safety import SafetyMonitor
 from ..deploy.schedule import Schedule, read_schedule
 from ..deploy.stop import StopRequest
-from ..deploy.summary import RunSummary
 from ..deploy.verdict import Fault
 from ..hardware.interface import Sample
 from ..hardware.serial_robot import SerialRobot, open_robot

@@ -13,11 +13,11 @@ from rich.console import Console
 from ..control import checkpoint
 from ..control.run import CHECKPOINT
 from ..deploy.contract import Contract, robot_facts
-from ..deploy.export import export_policy
-from ..deploy.foreign.policy import Kind, kind_of, require_same
-from ..deploy.foreign.rsl_rl import load_rsl_rl
-from ..deploy.foreign.stable_baselines import find_statistics, load_stable_baselines
-from ..deploy.log_format import POLICY_FILE
+from ..deploy.log.format import POLICY_FILE
+from ..deploy.workstation.export import export_policy
+from ..deploy.workstation.foreign.policy import Kind, kind_of, require_same
+from ..deploy.workstation.foreign.rsl_rl import load_rsl_rl
+from ..deploy.workstation.foreign.stable_baselines import find_statistics, load_stable_baselines
 from ..models.errors import UsageError
 from ..sim.walk import WalkEnv
 from .terminal import open_console, require_file

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..deploy.log import Level, RunLog, read_log, repair_log
-from ..deploy.log_format import FIELDS
-from ..deploy.summary import bounds, faults, holds, summarise
+from ..deploy.log.format import FIELDS, Level
+from ..deploy.log.reader import RunLog, read_log, repair_log
+from ..deploy.log.summary import bounds, faults, holds, summarise
 from .terminal import command, open_console, shown
 
 

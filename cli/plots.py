@@ -11,9 +11,9 @@ matplotlib.use("Agg")  # to a file, with or without a display
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from ..deploy.log import RunLog
-from ..deploy.replay import SimReplay
+from ..deploy.log.reader import RunLog
 from ..deploy.verdict import State
+from ..deploy.workstation.replay import SimReplay
 from ..hardware.interface import Mode
 from ..hardware.truth import Truth
 from ..models.limits import Reason

@@ -8,9 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from ..deploy.log import RunLog
-from ..deploy.replay import SimReplay, replay_sim
+from ..deploy.log.reader import RunLog
 from ..deploy.verdict import State
+from ..deploy.workstation.replay import SimReplay, replay_sim
 from ..models.robot import Robot
 from ..sim.video import frames, write_video
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..deploy.log import read_log
-from ..deploy.replay import PolicyReplay, SimReplay, logged_robot, replay_policy
+from ..deploy.log.reader import read_log
+from ..deploy.workstation.replay import PolicyReplay, SimReplay, logged_robot, replay_policy
 from ..models.errors import UsageError
 from ..models.robot import Robot
 from ..models.robot_file import load_robot

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..deploy.checks import tilt
-from ..deploy.log import LogSummary
-from ..deploy.summary import RunSummary
+from ..deploy.log.summary import RunSummary
+from ..deploy.log.writer import LogSummary
 from ..hardware.interface import Sample
 from ..models.robot import Robot
 

@@ -18,13 +18,13 @@ from ..control.health import Check, checks
 from ..control.run import CHECKPOINT
 from ..control.train import Trained, train
 from ..deploy.contract import robot_facts
-from ..deploy.export import add_evaluation
-from ..deploy.log_format import POLICY_FILE
-from ..deploy.reopen import reopen
+from ..deploy.log.format import POLICY_FILE
+from ..deploy.workstation.export import add_evaluation
+from ..deploy.workstation.reopen import reopen
 from ..models.errors import UsageError
+from ..models.provenance import commit
 from ..sim.randomisation import TRAINING, describe
 from ..sim.walk import WalkEnv
-from .commit import commit
 from .evaluate import measure, show
 from .export import export_run
 from .tables import health_panel

@@ -8,18 +8,15 @@ that never stopped, if its budget is in steps and the environment exposes its st
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
-import torch
 from gymnasium.vector import VectorEnv
 
 from ..models.errors import UsageError
+from ..models.provenance import versions
 from . import checkpoint, distributed, ppo, sac
 from .checkpoint import Policy
 from .envs import Envs, make
@@ -226,11 +223,6 @@ def _write_config(run_dir: Path, config: Config, seed: int, about: Mapping[str, 
         "seed": seed,
         "processes": distributed.world_size(),
         "about": dict(about),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "gymnasium": gymnasium.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions("torch", "gymnasium", "numpy"),
     }
     (run_dir / "config.json").write_text(json.dumps(table, indent=2) + "\n")

@@ -21,12 +21,12 @@ from ..models.errors import DeviceError, UsageError
 from ..models.robot import Robot
 from .checks import non_finite
 from .clock import Clock, RealClock
-from .log_format import Level, tick_dtype
-from .record import Times, fill
+from .log.format import Level, tick_dtype
+from .log.record import Times, fill
+from .log.summary import RunSummary, Tally, summarise
 from .safety import SafetyMonitor
 from .schedule import Schedule
 from .stop import StopRequest
-from .summary import RunSummary, Tally, summarise
 from .verdict import Decision, State, Verdict
 
 FAREWELLS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from surefoot.deploy.controller import Controller
-from surefoot.deploy.log import LogWriter
+from surefoot.deploy.log.writer import LogWriter
 from surefoot.deploy.loop import run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
@@ -30,7 +30,7 @@ def tame_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained policy as `surefoot export` writes it: it hardly leaves the standing pose."""
     torch = pytest.importorskip("torch")
     from surefoot.control.policy import Gaussian
-    from surefoot.deploy.export import export_policy
+    from surefoot.deploy.workstation.export import export_policy
     from surefoot.sim.walk import WalkEnv
 
     task = WalkEnv(2, nthread=1)

@@ -19,7 +19,8 @@ from surefoot.__main__ import VERBS, main
 from surefoot.cli.tables import evaluation_table
 from surefoot.cli.terminal import open_console
 from surefoot.deploy.controller import Controller
-from surefoot.deploy.log import LogWriter, read_log
+from surefoot.deploy.log.reader import read_log
+from surefoot.deploy.log.writer import LogWriter
 from surefoot.deploy.schedule import Schedule
 from surefoot.models.robot_file import load_robot
 from tiny_policy import tiny_policy
@@ -549,7 +550,7 @@ def test_a_replay_that_differs_exits_with_1(capsys, run_log: Path, tmp_path: Pat
 def test_a_replay_on_another_processor_says_that_it_compares_by_tolerance(
     capsys, run_log: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("surefoot.deploy.replay.processor", lambda: "another")
+    monkeypatch.setattr("surefoot.deploy.workstation.replay.processor", lambda: "another")
     out = " ".join(succeed(capsys, "replay", str(run_log), "--mode", "policy").split())
     assert "within 0.0001: another ONNX Runtime or processor" in out
 

@@ -21,9 +21,9 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from surefoot.deploy.log import RunLog, read_log
-from surefoot.deploy.replay import logged_robot, replay_policy
+from surefoot.deploy.log.reader import RunLog, read_log
 from surefoot.deploy.verdict import Fault, State
+from surefoot.deploy.workstation.replay import logged_robot, replay_policy
 from surefoot.hardware.truth import Truth, read_truth
 from surefoot.models.errors import LogError
 from surefoot.models.limits import Reason
@@ -284,7 +284,7 @@ def test_ctrl_c_again_yields_at_once(start: Start):
 def test_after_kill_9_the_motors_stop_themselves_and_the_log_is_whole(start: Start, robot: Robot):
     deployed = start("--yes", "--seconds", "60", "--command", "0.3", "0", "0")
     deployed.wait_for(State.RUN)
-    emulator, logger = deployed.child("emulate"), deployed.child("surefoot.deploy.log_process")
+    emulator, logger = deployed.child("emulate"), deployed.child("surefoot.deploy.log.process")
     killed = time.monotonic()
     deployed.process.kill()
     _, _, err = deployed.finish()

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 import torch
 from surefoot.control.policy import Gaussian
-from surefoot.deploy import export
 from surefoot.deploy.contract import KEY, TOLERANCE, Contract
 from surefoot.deploy.controller import Controller
-from surefoot.deploy.export import add_evaluation, export_policy
+from surefoot.deploy.workstation import export
+from surefoot.deploy.workstation.export import add_evaluation, export_policy
 from surefoot.models.errors import PolicyError
 from surefoot.models.robot_file import load_robot
 from surefoot.sim.walk import ACTION_SCALE, GAIT_PERIOD, WalkEnv

@@ -21,10 +21,10 @@ import torch
 from gymnasium.spaces import Box
 from surefoot.__main__ import main
 from surefoot.deploy.controller import Controller
-from surefoot.deploy.foreign import stable_baselines as reader
-from surefoot.deploy.foreign.files import plain
-from surefoot.deploy.foreign.policy import kind_of, require_same
-from surefoot.deploy.foreign.rsl_rl import load_rsl_rl
+from surefoot.deploy.workstation.foreign import stable_baselines as reader
+from surefoot.deploy.workstation.foreign.files import plain
+from surefoot.deploy.workstation.foreign.policy import kind_of, require_same
+from surefoot.deploy.workstation.foreign.rsl_rl import load_rsl_rl
 from surefoot.models.errors import PolicyError
 from surefoot.models.robot_file import load_robot
 from surefoot.sim.walk import WalkEnv

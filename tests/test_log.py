@@ -20,23 +20,19 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap_protobuf.decoder import DecoderFactory
 from surefoot.__main__ import main
-from surefoot.deploy.log import (
-    Level,
-    LogError,
-    LogWriter,
-    read_log,
-    repair_log,
-    tick_dtype,
-)
-from surefoot.deploy.log_format import (
+from surefoot.deploy.log.format import (
     FIELDS,
+    Level,
     decode_ticks,
     encode_tick,
     is_tick,
     same_fields,
+    tick_dtype,
     tick_schema,
 )
-from surefoot.deploy.log_process import FRAME, START, Start
+from surefoot.deploy.log.process import FRAME, START, Start
+from surefoot.deploy.log.reader import read_log, repair_log
+from surefoot.deploy.log.writer import LogError, LogWriter
 from surefoot.models.errors import UsageError
 
 NAMES = ("hip", "knee")
@@ -310,7 +306,7 @@ def test_a_full_disk_is_reported_by_its_name():
     payload = Start(list(NAMES), 0.0, 0, {}, {}).pack()
     with Path("/dev/full").open("wb", buffering=0) as full:
         logger = subprocess.run(
-            [sys.executable, "-m", "surefoot.deploy.log_process", str(full.fileno())],
+            [sys.executable, "-m", "surefoot.deploy.log.process", str(full.fileno())],
             input=FRAME.pack(START, 0, len(payload)) + payload,
             pass_fds=[full.fileno()],
             capture_output=True,

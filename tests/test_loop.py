@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from kinematic_robot import FakeClock, KinematicRobot
 from surefoot.deploy import realtime
 from surefoot.deploy.clock import RealClock
-from surefoot.deploy.log_format import Level
+from surefoot.deploy.log.format import Level
+from surefoot.deploy.log.summary import Figures, RunSummary, Spread
 from surefoot.deploy.loop import FAREWELLS, PERSISTENCE, run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
 from surefoot.deploy.stop import StopRequest
-from surefoot.deploy.summary import Figures, RunSummary, Spread
 from surefoot.deploy.verdict import Decision, Fault, State, Verdict
 from surefoot.hardware.interface import Command, Mode, Sample
 from surefoot.models.errors import DeviceError, UsageError

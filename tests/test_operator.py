@@ -18,9 +18,10 @@ from surefoot.__main__ import main
 from surefoot.cli import deploy, ports
 from surefoot.cli.display import MESSAGES, Display, rehearsal_table
 from surefoot.cli.tables import run_table
-from surefoot.deploy.log import LogSummary, read_log
-from surefoot.deploy.log_format import tick_dtype
-from surefoot.deploy.summary import RunSummary, faults, holds, summarise
+from surefoot.deploy.log.format import tick_dtype
+from surefoot.deploy.log.reader import read_log
+from surefoot.deploy.log.summary import RunSummary, faults, holds, summarise
+from surefoot.deploy.log.writer import LogSummary
 from surefoot.deploy.verdict import Fault, State, Verdict
 from surefoot.hardware.interface import Mode, Sample
 from surefoot.models.errors import DeviceError, UsageError

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import MakeLog
-from surefoot.deploy.log import RunLog, read_log
-from surefoot.deploy.replay import (
+from surefoot.deploy.log.reader import RunLog, read_log
+from surefoot.deploy.verdict import State
+from surefoot.deploy.workstation.replay import (
     OTHER_MACHINE_TOLERANCE,
     logged_robot,
     replay_policy,
     replay_sim,
 )
-from surefoot.deploy.verdict import State
 from surefoot.hardware.interface import Mode
 from surefoot.models.errors import PolicyError, UsageError
 from surefoot.models.robot import Robot

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from surefoot.deploy.log.summary import RunSummary
 from surefoot.deploy.loop import run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
-from surefoot.deploy.summary import RunSummary
 from surefoot.deploy.verdict import Decision, Fault, Verdict
 from surefoot.hardware.interface import Command, Mode, Sample
 from surefoot.models.errors import RobotFileError

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from surefoot.deploy.judge import judge
-from surefoot.deploy.log_format import tick_dtype
-from surefoot.deploy.summary import CHUNK, Spread, Tally, faults, summarise
+from surefoot.deploy.log.format import tick_dtype
+from surefoot.deploy.log.summary import CHUNK, Spread, Tally, faults, summarise
 from surefoot.deploy.verdict import Fault, State
+from surefoot.deploy.workstation.judge import judge
 from surefoot.hardware.interface import Mode
 from surefoot.hardware.truth import Truth
 

@@ -23,12 +23,7 @@ from dataclasses import dataclass
 from ...models.robot import MotorModel
 from ..dynamixel import xseries as x
 from ..dynamixel.protocol import ALERT, StatusError
-from ..dynamixel.xseries import (
-    COUNTS_PER_TURN,
-    RADIANS_PER_COUNT,
-    OperatingMode,
-    Register,
-)
+from ..dynamixel.xseries import COUNTS_PER_TURN, RADIANS_PER_COUNT, OperatingMode, Register
 from .protection import Protection
 from .table import FULL_PWM, RESET_BY_MODE, ControlTable, Refusal
 

@@ -1,6 +1,6 @@
 """The figures of a run, from its ticks: the same for the loop, for a log, and for whoever judges.
 
-All take ticks as records of `log_format.tick_dtype(n)`, or of those of its fields in `COLUMNS`.
+All take ticks as records of `format.tick_dtype(n)`, or of those of its fields in `COLUMNS`.
 Times are in seconds. Each tick is
 
     deadline   start ──────── read ──────── inferred ──────── written
@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ..hardware.interface import Mode
-from ..models.limits import Reason
-from .log_format import FIELDS
-from .verdict import Fault, State
+from ...hardware.interface import Mode
+from ...models.limits import Reason
+from ..verdict import Fault, State
+from .format import FIELDS
 
 COLUMNS = (
     *("state", "mode", "missed", "wire_errors", "bus_time", "reasons"),

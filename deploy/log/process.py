@@ -1,6 +1,6 @@
 """The logger: the process that turns frames from a pipe into an MCAP file.
 
-`LogWriter` starts it as `python -m surefoot.deploy.log_process FD`, where FD is the open file.
+`LogWriter` starts it as `python -m surefoot.deploy.log.process FD`, where FD is the open file.
 Frames come on stdin until it ends, reports go to stdout, one JSON object a line: `{}` once the head
 of the file is written, then `{"written": …, "error": …}` at the end.
 
@@ -31,7 +31,7 @@ from mcap.well_known import MessageEncoding, SchemaEncoding
 from mcap.writer import Writer
 from mcap_protobuf.schema import build_file_descriptor_set
 
-from .log_format import (
+from .format import (
     JOINTS_TOPIC,
     LOG_TOPIC,
     TICK_MESSAGE,

@@ -22,8 +22,8 @@ from mcap.records import Attachment, Channel, Footer, McapRecord, Message, Metad
 from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
 
-from ..models.errors import LogError, UsageError
-from .log_format import (
+from ...models.errors import LogError, UsageError
+from .format import (
     FORMAT,
     JOINTS_TOPIC,
     LOG_TOPIC,

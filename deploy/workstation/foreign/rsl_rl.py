@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...models.errors import UsageError, first_line
-from ...models.observation import width
-from ...models.task import DeployableTask
+from ....models.errors import UsageError, first_line
+from ....models.observation import width
+from ....models.task import DeployableTask
 from .files import BROKEN, import_library, plain, table_of
 from .policy import Foreign
 

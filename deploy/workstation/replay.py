@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from ..hardware.interface import Command, Mode
-from ..models.errors import UsageError
-from ..models.robot import Robot
-from ..models.robot_file import parse_robot
-from ..sim.simulated_robot import SimulatedRobot
-from .controller import Controller
-from .log import processor
-from .log_format import POLICY_FILE, ROBOT_FILE
-from .log_reader import RunLog
+from ...hardware.interface import Command, Mode
+from ...models.errors import UsageError
+from ...models.provenance import processor
+from ...models.robot import Robot
+from ...models.robot_file import parse_robot
+from ...sim.simulated_robot import SimulatedRobot
+from ..controller import Controller
+from ..log.format import POLICY_FILE, ROBOT_FILE
+from ..log.reader import RunLog
 
 OTHER_MACHINE_TOLERANCE = 1e-4  # of actions and targets, on another build or processor
 

@@ -15,9 +15,9 @@ import torch
 from gymnasium import Space
 from torch import Tensor, nn
 
-from ...models.errors import UsageError, first_line
-from ...models.observation import Phase, width
-from ...models.task import DeployableTask
+from ....models.errors import UsageError, first_line
+from ....models.observation import Phase, width
+from ....models.task import DeployableTask
 from .files import BROKEN, import_library, plain, table_of
 from .policy import Foreign
 

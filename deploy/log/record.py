@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..hardware.interface import Sample
-from .verdict import Decision, Verdict
+from ...hardware.interface import Sample
+from ..verdict import Decision, Verdict
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def fill(
     decision: Decision | None,
     verdict: Verdict,
 ) -> None:
-    """Write one tick into `record`, of the dtype `log_format.tick_dtype`.
+    """Write one tick into `record`, of the dtype `format.tick_dtype`.
 
     What did not happen is NaN: the policy's part of a tick without a decision, the target of a tick
     that held none.

@@ -10,14 +10,14 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor
 
-from ..control.checkpoint import Policy
-from ..control.networks import SMALLEST_STD
-from ..control.policy import Gaussian, SquashedGaussian
-from ..models.errors import PolicyError
-from ..models.observation import describe
-from ..models.task import DeployableTask
-from .contract import Contract
-from .controller import open_session, read_contract, read_policy
+from ...control.checkpoint import Policy
+from ...control.networks import SMALLEST_STD
+from ...control.policy import Gaussian, SquashedGaussian
+from ...models.errors import PolicyError
+from ...models.observation import describe
+from ...models.task import DeployableTask
+from ..contract import Contract
+from ..controller import open_session, read_contract, read_policy
 
 
 def reopen(path: Path, task: DeployableTask) -> Policy:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..hardware.truth import Truth
-from .verdict import State
+from ...hardware.truth import Truth
+from ..verdict import State
 
 AXES = ("vx", "vy", "yaw_rate")
 SETTLING = 1.0  # after a new command, left out of the errors [s]
@@ -32,7 +32,7 @@ def judge(ticks: np.ndarray, truth: Truth) -> Walk:
     """Judge a run.
 
     Args:
-        ticks: of the whole run, records of `log_format.tick_dtype`. Shape (T,).
+        ticks: of the whole run, records of `format.tick_dtype`. Shape (T,).
         truth: of the same robot, on the ticks' clock.
     """
     running = ticks[ticks["state"] == State.RUN]

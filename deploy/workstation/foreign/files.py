@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from ...models.errors import UsageError, first_line
+from ....models.errors import UsageError, first_line
 
 # What a file that is damaged, or of other versions, may raise where it is unpickled.
 BROKEN = (

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...models.errors import PolicyError
-from ...models.task import DeployableTask
-from ..contract import TOLERANCE
+from ....models.errors import PolicyError
+from ....models.task import DeployableTask
+from ...contract import TOLERANCE
 from .files import BROKEN, table_of
 
 Kind = Literal["Surefoot", "Stable-Baselines3", "rsl_rl"]

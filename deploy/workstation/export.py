@@ -18,11 +18,11 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ..models.errors import PolicyError
-from ..models.observation import describe, input_widths, observe
-from ..models.task import DeployableTask
-from .contract import KEY, TOLERANCE, Contract, GoldenPair, robot_facts
-from .controller import open_session
+from ...models.errors import PolicyError
+from ...models.observation import describe, input_widths, observe
+from ...models.task import DeployableTask
+from ..contract import KEY, TOLERANCE, Contract, GoldenPair, robot_facts
+from ..controller import open_session
 
 OPSET = 20
 CHECK_TICKS = 250

@@ -1,4 +1,4 @@
-"""The log of a run: `LogWriter` for the control loop, `read_log` for everyone after it.
+"""The log's end in the control loop, which nothing keeps waiting.
 
     log = LogWriter("run.mcap", robot.joint_names, {"policy.onnx": policy}, {"run": {...}})
     record = np.zeros((), tick_dtype(n))
@@ -7,7 +7,7 @@
     log.event(Level.ERROR, "fault: tilt")
     summary = log.close()              # what was written, what was dropped, and why
 
-A logger process behind the pipe makes the MCAP file of it (`log_process`), so neither a slow disk
+A logger process behind the pipe makes the MCAP file of it (`process.py`), so neither a slow disk
 nor a full one, nor the death of either process, reaches the other.
 """
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -30,23 +29,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
-from ..models.errors import LogError, UsageError
-from .log_format import FORMAT, RESERVED, Level, tick_dtype
-from .log_process import END, EVENT, EVENT_HEAD, FRAME, START, TICK, Start
-from .log_reader import Event, RunLog, read_log, repair_log
-
-__all__ = [
-    "Event",
-    "Level",
-    "LogError",
-    "LogSummary",
-    "LogWriter",
-    "RunLog",
-    "read_log",
-    "repair_log",
-    "tick_dtype",
-]
+from ... import __version__
+from ...models.errors import LogError, UsageError
+from ...models.provenance import processor, versions
+from .format import FORMAT, RESERVED, Level, tick_dtype
+from .process import END, EVENT, EVENT_HEAD, FRAME, START, TICK, Start
+from .reader import read_log
 
 PIPE_SIZE = 1 << 20  # what Linux gives without privilege: some 20 s of a 12-joint robot at 50 Hz
 TEXT_SIZE = 2000  # bytes of an event, so that its frame is below PIPE_BUF: all of it or nothing
@@ -210,39 +198,16 @@ def _start(
             "clock": repr(now),
             "wall": str(wall),
         },
-        "versions": _versions(),
+        "versions": {  # what the bits of a replay depend on
+            "surefoot": __version__,
+            **versions("numpy", "onnxruntime"),
+            "platform": platform.platform(),
+            "processor": processor(),
+        },
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in attachments.items()},
     }
     tables = {name: dict(table) for name, table in metadata.items()}
     return Start(list(joint_names), now, wall, own | tables, dict(attachments))
-
-
-def _versions() -> dict[str, str]:
-    """What the bits of a replay depend on."""
-    return {
-        "surefoot": __version__,
-        "numpy": np.__version__,
-        "onnxruntime": _version("onnxruntime"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": processor(),
-    }
-
-
-def processor() -> str:
-    """The processor's model: another one may round a matrix product otherwise."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"  # built for its board, under another name
 
 
 def _open(path: Path) -> tuple[subprocess.Popen[bytes], int]:
@@ -258,7 +223,7 @@ def _open(path: Path) -> tuple[subprocess.Popen[bytes], int]:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     with file:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "surefoot.deploy.log_process", str(file.fileno())],
+            [sys.executable, "-P", "-m", "surefoot.deploy.log.process", str(file.fileno())],
             stdin=out,
             stdout=subprocess.PIPE,
             pass_fds=[file.fileno()],
