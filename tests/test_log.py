@@ -32,8 +32,8 @@ from surefoot.deploy.log.format import (
 )
 from surefoot.deploy.log.process import FRAME, START, Start
 from surefoot.deploy.log.reader import read_log, repair_log
-from surefoot.deploy.log.writer import LogError, LogWriter
-from surefoot.models.errors import UsageError
+from surefoot.deploy.log.writer import LogWriter
+from surefoot.models.errors import LogError, UsageError
 
 NAMES = ("hip", "knee")
 LENGTH = struct.Struct("<BQ")  # opcode and length before every MCAP record
@@ -203,7 +203,8 @@ def test_a_record_of_another_robot_is_refused(tmp_path):
 HOST = """
     import sys, time
     import numpy as np
-    from surefoot.deploy.log import LogWriter, tick_dtype
+    from surefoot.deploy.log.format import tick_dtype
+    from surefoot.deploy.log.writer import LogWriter
     log = LogWriter(sys.argv[1], ("hip", "knee"))
     record = np.zeros((), tick_dtype(2))
     for number in range(10**6):
