@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..deploy.clock import RealClock
 from ..deploy.controller import Controller
 from ..deploy.log.format import POLICY_FILE, ROBOT_FILE, Level
 from ..deploy.log.summary import RunSummary
-from ..deploy.log.writer import LogWriter
+from ..deploy.log.writer import LogSummary, LogWriter
 from ..deploy.loop import run as run_loop
 from ..deploy.preflight import advice, listen, preflight
 from ..deploy.realtime import realtime
@@ -88,65 +89,15 @@ def run(arguments: Arguments) -> int:
 def deploy(arguments: Arguments) -> tuple[int, RunSummary | None]:
     """The exit status, and how the run went; None where nothing was run."""
     console = open_console()
-    robot = load_robot(arguments.robot)
-    controller = Controller(arguments.policy, robot)
-    schedule = _schedule(arguments)
-    ports = parse_ports(arguments.port, robot)
-    for line in controller.contract.tightened(robot):
-        console.print(line, style="yellow", soft_wrap=True)
-    _check_commands(console, controller, schedule)
-    if not 0 < arguments.seconds < math.inf:
-        raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")
-    if arguments.truth and not arguments.emulated:
-        raise UsageError("--truth: only an emulated robot knows it; add --emulated")
-    if ports and arguments.emulated:
-        raise UsageError("--port: an emulated robot brings its own ports; leave out --emulated")
-    path = _log_path(arguments)
-
-    with ExitStack() as stack:
-        if arguments.emulated:
-            hardware = open_robot(
-                robot,
-                stack.enter_context(
-                    emulated_robot(arguments.robot, arguments.truth, arguments.seed)
-                ),
-            )
-        else:
-            hardware = open_ports(robot, ports, ", or --emulated for a robot of its own")
-        stack.callback(hardware.close)
-        sample, refusals = _check(console, robot, hardware)
-        if refusals and not arguments.dry_run:
-            return _declined(console, arguments, refusals), None
-        if not arguments.dry_run and not (arguments.yes or _confirmed(console, robot)):
-            return _declined(console, arguments, ["the operator said no"]), None
-        log = LogWriter(
-            path,
-            robot.joint_names,
-            attachments={
-                ROBOT_FILE: robot.toml.encode(),
-                POLICY_FILE: controller.model,
-            },
-            metadata={
-                "robot": {"name": robot.name},
-                "run": {k: str(v) for k, v in asdict(arguments).items()},
-                "initial_configuration": _initial_configuration(sample),
-            },
-        )
-        summary = None
-        try:
-            # An operator may have taken his time, and so has the start of the log.
-            if not arguments.dry_run:
-                refusals = _check_again(robot, hardware)
-            if refusals and not arguments.dry_run:
-                log.event(Level.ERROR, f"START_REFUSED: {'; '.join(refusals)}")
-            else:
-                summary = _drive(console, arguments, robot, hardware, controller, schedule, log)
-        finally:
-            try:
-                if hardware.torque_left_on:
-                    console.print(torque_warning(hardware.torque_left_on), soft_wrap=True)
-            finally:
-                logged = log.close()
+    plan = _plan(console, arguments)
+    with _open(plan) as hardware:
+        sample, refusals = _check(console, plan.robot, hardware)
+        if not arguments.dry_run:
+            if not refusals and not (arguments.yes or _confirmed(console, plan.robot)):
+                refusals = ["the operator said no"]
+            if refusals:
+                return _declined(console, arguments, refusals), None
+        summary, logged, refusals = _run_logged(console, plan, hardware, sample)
     if summary is None:
         for line in refusals:
             _print_refusal(console, line)
@@ -160,29 +111,97 @@ def deploy(arguments: Arguments) -> tuple[int, RunSummary | None]:
     return (1 if summary.fault or summary.torque_left_on else 0), summary
 
 
-def _drive(
-    console: Console,
-    arguments: Arguments,
-    robot: Robot,
-    hardware: SerialRobot,
-    controller: Controller,
-    schedule: Schedule,
-    log: LogWriter,
-) -> RunSummary:
+@dataclass(frozen=True)
+class _Plan:
+    """What a run is made of, found good before any port is opened."""
+
+    arguments: Arguments
+    robot: Robot
+    controller: Controller
+    schedule: Schedule
+    ports: dict[str, str]
+    log: Path
+
+
+def _plan(console: Console, arguments: Arguments) -> _Plan:
+    robot = load_robot(arguments.robot)
+    controller = Controller(arguments.policy, robot)
+    schedule = _schedule(arguments)
+    ports = parse_ports(arguments.port, robot)
+    for line in controller.contract.tightened(robot):
+        console.print(line, style="yellow", soft_wrap=True)
+    _check_commands(console, controller, schedule)
+    if not 0 < arguments.seconds < math.inf:
+        raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")
+    if arguments.truth and not arguments.emulated:
+        raise UsageError("--truth: only an emulated robot knows it; add --emulated")
+    if ports and arguments.emulated:
+        raise UsageError("--port: an emulated robot brings its own ports; leave out --emulated")
+    return _Plan(arguments, robot, controller, schedule, ports, _log_path(arguments))
+
+
+@contextmanager
+def _open(plan: _Plan) -> Iterator[SerialRobot]:
+    """The robot behind its ports, or an emulated one behind ports of its own."""
+    arguments, robot = plan.arguments, plan.robot
+    with ExitStack() as stack:
+        if arguments.emulated:
+            emulated = emulated_robot(arguments.robot, arguments.truth, arguments.seed)
+            hardware = open_robot(robot, stack.enter_context(emulated))
+        else:
+            hardware = open_ports(robot, plan.ports, ", or --emulated for a robot of its own")
+        stack.callback(hardware.close)
+        yield hardware
+
+
+def _run_logged(
+    console: Console, plan: _Plan, hardware: SerialRobot, sample: Sample
+) -> tuple[RunSummary | None, LogSummary, list[str]]:
+    """The run, its log, and what forbade it after all; a warning where torque may be left on."""
+    robot, dry_run = plan.robot, plan.arguments.dry_run
+    log = LogWriter(
+        plan.log,
+        robot.joint_names,
+        attachments={ROBOT_FILE: robot.toml.encode(), POLICY_FILE: plan.controller.model},
+        metadata={
+            "robot": {"name": robot.name},
+            "run": {name: str(value) for name, value in asdict(plan.arguments).items()},
+            "initial_configuration": _initial_configuration(sample),
+        },
+    )
+    summary = None
+    try:
+        # An operator may have taken his time, and so has the start of the log.
+        refusals = [] if dry_run else _refusals(robot, hardware)[1]
+        if refusals:
+            log.event(Level.ERROR, f"START_REFUSED: {'; '.join(refusals)}")
+        else:
+            summary = _drive(console, plan, hardware, log)
+    finally:
+        try:
+            if hardware.torque_left_on:
+                console.print(torque_warning(hardware.torque_left_on), soft_wrap=True)
+        finally:
+            logged = log.close()
+    return summary, logged, refusals
+
+
+def _drive(console: Console, plan: _Plan, hardware: SerialRobot, log: LogWriter) -> RunSummary:
     """The run itself, under a bar with the time left, or a table of what a dry run would do."""
-    total = arguments.seconds + (0 if arguments.dry_run else 2 * robot.safety.stand_time)
-    monitor = SafetyMonitor(robot, hardware, dry_run=arguments.dry_run)
-    display = Display(console, robot, total, arguments.dry_run)
+    robot, seconds, dry_run = plan.robot, plan.arguments.seconds, plan.arguments.dry_run
+    total = seconds + (0 if dry_run else 2 * robot.safety.stand_time)
+    monitor = SafetyMonitor(robot, hardware, dry_run=dry_run)
+    display = Display(console, robot, total, dry_run)
     with display, StopRequest().on_signals() as stop, realtime() as notes:
         for note in notes:
             display.say(note)
         return run_loop(
             robot,
             hardware,
-            controller,
+            plan.controller,
             monitor,
-            schedule,
-            duration=arguments.seconds,
+            plan.schedule,
+            duration=seconds,
             clock=RealClock(),
             stop=stop,
             log=log,
@@ -230,9 +249,8 @@ def _check_commands(console: Console, controller: Controller, schedule: Schedule
 
 
 def _check(console: Console, robot: Robot, hardware: SerialRobot) -> tuple[Sample, list[str]]:
-    """Listen, and say what was found: the newest sample and what forbids a start."""
-    sample, seen = listen(robot, hardware, RealClock())
-    refusals = preflight(robot, sample) + seen
+    """Look, and say what was found: the newest sample and what forbids a start."""
+    sample, refusals = _refusals(robot, hardware)
     console.print(checks_table(robot, sample))
     for line in refusals:
         _print_refusal(console, line)
@@ -243,9 +261,10 @@ def _check(console: Console, robot: Robot, hardware: SerialRobot) -> tuple[Sampl
     return sample, refusals
 
 
-def _check_again(robot: Robot, hardware: SerialRobot) -> list[str]:
+def _refusals(robot: Robot, hardware: SerialRobot) -> tuple[Sample, list[str]]:
+    """The newest sample after a second of listening, and what forbids a start."""
     sample, seen = listen(robot, hardware, RealClock())
-    return preflight(robot, sample) + seen
+    return sample, preflight(robot, sample) + seen
 
 
 def _print_refusal(console: Console, line: str) -> None:
