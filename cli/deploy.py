@@ -33,8 +33,8 @@ from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import UsageError
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
-from .display import Display
 from .ports import open_ports, parse_ports
+from .run_display import Display
 from .spawn import emulated_robot
 from .tables import checks_table, run_table, torque_warning
 from .terminal import confirmed, open_console

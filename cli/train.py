@@ -31,7 +31,7 @@ from .tables import health_panel
 from .terminal import command, open_console, shown
 from .train_options import AnyArguments, settled
 from .train_options import arguments_for as arguments_for  # for __main__
-from .watch import Watch, shown_count
+from .training_display import TrainingDisplay, shown_count
 
 DEFAULT_MINUTES = 4.0
 ROBOT_TASKS = ("walk",)
@@ -77,9 +77,9 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
         about["pool"] = arguments.pool
     earlier = distributed.from_first(lambda: _earlier(arguments, env))
     what = "Going on in" if arguments.resume else "Training in"
-    watch = Watch(console, f"{what} {folder}: tensorboard --logdir {folder}")
+    display = TrainingDisplay(console, f"{what} {folder}: tensorboard --logdir {folder}")
     try:
-        with watch.live, watch.interrupts():
+        with display.live, display.interrupts():
             trained = train(
                 env,
                 arguments.config,
@@ -90,14 +90,14 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
                 resume=arguments.resume is not None,
                 pool=arguments.pool,
                 earlier=earlier,
-                on_iteration=watch.update,
+                on_iteration=display.update,
                 about=about,
             )
     except KeyboardInterrupt:
         _tell_how_to_go_on(console, folder, arguments.task in ROBOT_TASKS)
         raise
     spent = f"{shown_count(trained.steps)} steps in {trained.elapsed:.0f} s"
-    found = checks(arguments.config, watch.seen)
+    found = checks(arguments.config, display.seen)
     if found:
         console.print(f"{spent}.")
         console.print(health_panel(found))

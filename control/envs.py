@@ -26,8 +26,14 @@ from .pool import PoolEnv, has_pool
 
 # What constructors of environments raise where they cannot be had as asked.
 BROKEN = (
-    *(gymnasium.error.Error, ImportError, AssertionError, MemoryError),
-    *(OSError, RuntimeError, TypeError, ValueError),
+    gymnasium.error.Error,
+    ImportError,
+    AssertionError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
 )
 POOLED = 16  # environments, from which EnvPool's threads are faster than Gymnasium's loop
 

@@ -22,8 +22,13 @@ AT_LEAST_ONE = (
     "n_step",
 )
 AT_LEAST_ZERO = (
-    *("final_learning_rate", "entropy_coefficient", "learning_starts", "hindsight"),
-    *("initial_temperature", "final_temperature", "critic_warm_up"),
+    "final_learning_rate",
+    "entropy_coefficient",
+    "learning_starts",
+    "hindsight",
+    "initial_temperature",
+    "final_temperature",
+    "critic_warm_up",
 )
 SEEDS = 2**31  # what every library's generator takes
 ABOVE_ZERO = ("learning_rate", "clip", "max_grad_norm", "initial_std")

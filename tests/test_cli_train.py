@@ -100,7 +100,7 @@ def test_a_run_whose_budget_is_spent_says_so(capsys, trained: tuple[Path, str], 
 
 
 def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_path: Path):
-    from surefoot.cli.watch import Watch
+    from surefoot.cli.training_display import TrainingDisplay
     from surefoot.control import checkpoint
 
     rate = ("--learning-rate", "0.00031415927")  # more digits than a person would read
@@ -111,14 +111,14 @@ def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_pa
         return capsys.readouterr().out
 
     train("whole")
-    update = Watch.update
+    update = TrainingDisplay.update
 
-    def press(watch: Watch, metrics: Metrics) -> None:
+    def press(display: TrainingDisplay, metrics: Metrics) -> None:
         if metrics.iteration == 3:
             signal.raise_signal(signal.SIGINT)
-        update(watch, metrics)
+        update(display, metrics)
 
-    monkeypatch.setattr(Watch, "update", press)
+    monkeypatch.setattr(TrainingDisplay, "update", press)
     out = train("parts", status=130)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from surefoot.hardware.dynamixel import xseries as x
 from surefoot.hardware.dynamixel.protocol import ALERT, StatusError
 from surefoot.hardware.dynamixel.xseries import HardwareError, OperatingMode, Register
-from surefoot.hardware.emulated.motor import BOOT_TIME, MotorDifference, XSeriesMotor
+from surefoot.hardware.emulated.motor import BOOT_TIME, EmulatedMotor, MotorDifference
 from surefoot.hardware.emulated.table import SIZE, Refusal
 from surefoot.models.robot import MotorModel
 
@@ -24,25 +24,25 @@ SAME = MotorDifference(1.0, 1.0, 1.0, 12.0, 0.0)
 DT = 0.001
 
 
-def make_motor(shaft: float = 0.0, difference: MotorDifference = SAME) -> XSeriesMotor:
-    return XSeriesMotor(MODEL, 1, 1_000_000, shaft, difference)
+def make_motor(shaft: float = 0.0, difference: MotorDifference = SAME) -> EmulatedMotor:
+    return EmulatedMotor(MODEL, 1, 1_000_000, shaft, difference)
 
 
-def put(motor: XSeriesMotor, register: Register, value: int) -> None:
+def put(motor: EmulatedMotor, register: Register, value: int) -> None:
     motor.write(register.address, x.pack(register, value))
 
 
-def get(motor: XSeriesMotor, register: Register) -> int:
+def get(motor: EmulatedMotor, register: Register) -> int:
     return x.unpack(register, motor.read(register.address, register.size))
 
 
-def refusal(motor: XSeriesMotor, register: Register, value: int) -> StatusError:
+def refusal(motor: EmulatedMotor, register: Register, value: int) -> StatusError:
     with pytest.raises(Refusal) as caught:
         put(motor, register, value)
     return caught.value.error
 
 
-def run(motor: XSeriesMotor, seconds: float, shaft=0.0, velocity=0.0, voltage=12.0) -> float:
+def run(motor: EmulatedMotor, seconds: float, shaft=0.0, velocity=0.0, voltage=12.0) -> float:
     torque = 0.0
     for _ in range(round(seconds / DT)):
         torque = motor.step(DT, shaft, velocity, voltage, 0.0)
@@ -221,7 +221,7 @@ def test_present_velocity_lags():
 # --- control law --------------------------------------------------------------------------------
 
 
-def enable(motor: XSeriesMotor, goal: int, **registers: int) -> None:
+def enable(motor: EmulatedMotor, goal: int, **registers: int) -> None:
     for name, value in registers.items():
         put(motor, getattr(x, name), value)
     put(motor, x.GOAL_POSITION, goal)

@@ -26,7 +26,7 @@ from surefoot.hardware.dynamixel.protocol import (
 )
 from surefoot.hardware.emulated.imu import EmulatedImu
 from surefoot.hardware.emulated.lines import EmulatedLines
-from surefoot.hardware.emulated.motor import MotorDifference, XSeriesMotor
+from surefoot.hardware.emulated.motor import EmulatedMotor, MotorDifference
 from surefoot.hardware.emulated.motor_bus import EmulatedMotorBus
 from surefoot.hardware.emulated.robot import EmulatedRobot
 from surefoot.hardware.interface import Command, Mode
@@ -45,7 +45,7 @@ BAUD = 1_000_000
 
 
 def make_bus(count: int = 12, baud_rate: int = BAUD) -> EmulatedMotorBus:
-    return EmulatedMotorBus([XSeriesMotor(MODEL, id, baud_rate) for id in IDS[:count]])
+    return EmulatedMotorBus([EmulatedMotor(MODEL, id, baud_rate) for id in IDS[:count]])
 
 
 def ask(bus: EmulatedMotorBus, id: int, instruction: int, params: bytes = b"", now: float = 0.0):

@@ -16,7 +16,7 @@ from kinematic_robot import FakeClock, KinematicRobot, silence
 from rich.console import Console
 from surefoot.__main__ import main
 from surefoot.cli import deploy, ports
-from surefoot.cli.display import MESSAGES, Display, rehearsal_table
+from surefoot.cli.run_display import MESSAGES, Display, rehearsal_table
 from surefoot.cli.tables import run_table
 from surefoot.deploy.log.format import tick_dtype
 from surefoot.deploy.log.reader import read_log

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from surefoot.hardware.dynamixel.plausibility import Verdict, allowed_jump, judge
+from surefoot.hardware.dynamixel.plausibility import Plausibility, allowed_jump, judge
 
 TURN = 2 * math.pi
 
@@ -11,17 +11,17 @@ TURN = 2 * math.pi
 @pytest.mark.parametrize(
     ("velocity", "jump", "verdict"),
     [
-        (0.0, 0.0, Verdict(True)),
-        (-24.0, 0.8, Verdict(True)),
-        (24.1, 0.0, Verdict(False, 0, "velocity 24.1 rad/s")),
-        (0.0, -0.9, Verdict(False, 0, "position jump of -0.90 rad")),
-        (0.0, math.pi, Verdict(False, 0, "position jump of 3.14 rad")),
-        (0.0, TURN + 0.1, Verdict(True, 1, "position +1 turns off, unwrapped")),
-        (0.0, -2 * TURN - 0.7, Verdict(True, -2, "position -2 turns off, unwrapped")),
-        (0.0, TURN + 0.9, Verdict(False, 0, "position jump of 7.18 rad")),
+        (0.0, 0.0, Plausibility(True)),
+        (-24.0, 0.8, Plausibility(True)),
+        (24.1, 0.0, Plausibility(False, 0, "velocity 24.1 rad/s")),
+        (0.0, -0.9, Plausibility(False, 0, "position jump of -0.90 rad")),
+        (0.0, math.pi, Plausibility(False, 0, "position jump of 3.14 rad")),
+        (0.0, TURN + 0.1, Plausibility(True, 1, "position +1 turns off, unwrapped")),
+        (0.0, -2 * TURN - 0.7, Plausibility(True, -2, "position -2 turns off, unwrapped")),
+        (0.0, TURN + 0.9, Plausibility(False, 0, "position jump of 7.18 rad")),
     ],
 )
-def test_verdicts(velocity: float, jump: float, verdict: Verdict) -> None:
+def test_verdicts(velocity: float, jump: float, verdict: Plausibility) -> None:
     found = judge(velocity, jump, top_velocity=24.0, allowed_jump=0.8, turn=TURN, powered=False)
     assert found == verdict
 
@@ -29,7 +29,7 @@ def test_verdicts(velocity: float, jump: float, verdict: Verdict) -> None:
 @pytest.mark.parametrize("jump", [TURN + 0.1, -2 * TURN - 0.7, 0.9])
 def test_under_torque_no_turn_is_lost(jump: float) -> None:
     found = judge(0.0, jump, top_velocity=24.0, allowed_jump=0.8, turn=TURN, powered=True)
-    assert found == Verdict(False, 0, f"position jump of {jump:.2f} rad")
+    assert found == Plausibility(False, 0, f"position jump of {jump:.2f} rad")
 
 
 def test_a_jump_may_grow_with_time_up_to_half_a_turn() -> None:

@@ -24,8 +24,17 @@ from ..verdict import Fault, State
 from .format import FIELDS
 
 COLUMNS = (
-    *("state", "mode", "missed", "wire_errors", "bus_time", "reasons"),
-    *("deadline", "start", "read", "inferred", "written"),
+    "state",
+    "mode",
+    "missed",
+    "wire_errors",
+    "bus_time",
+    "reasons",
+    "deadline",
+    "start",
+    "read",
+    "inferred",
+    "written",
 )
 CHUNK = 4096  # ticks: no tick ever copies more than itself
 

@@ -12,7 +12,7 @@ SPEED_MARGIN = 1.5  # times the no-load speed: what a joint may do over several 
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Plausibility:
     """What to do with one reading."""
 
     good: bool
@@ -27,7 +27,7 @@ def judge(
     allowed_jump: float,
     turn: float,
     powered: bool,
-) -> Verdict:
+) -> Plausibility:
     """Judge a reading by what the joint can have done since the last good one.
 
     Args:
@@ -39,13 +39,13 @@ def judge(
         powered: the motor is under torque.
     """
     if abs(velocity) > top_velocity:
-        return Verdict(False, reason=f"velocity {velocity:.1f} rad/s")
+        return Plausibility(False, reason=f"velocity {velocity:.1f} rad/s")
     if abs(jump) <= allowed_jump:
-        return Verdict(True)
+        return Plausibility(True)
     turns = round(jump / turn)
     if turns and not powered and abs(jump - turns * turn) <= allowed_jump:
-        return Verdict(True, turns, f"position {turns:+d} turns off, unwrapped")
-    return Verdict(False, reason=f"position jump of {jump:.2f} rad")
+        return Plausibility(True, turns, f"position {turns:+d} turns off, unwrapped")
+    return Plausibility(False, reason=f"position jump of {jump:.2f} rad")
 
 
 def allowed_jump(joint_jump: float, elapsed: float, no_load_speed: float, turn: float) -> float:

@@ -45,7 +45,7 @@ class MotorDifference:
     supply_resistance: float = 0.06  # of the battery and its wires [Ω]
 
 
-class XSeriesMotor:
+class EmulatedMotor:
     """One motor as its setup left it: mode 5, return delay 0, its ID and baud rate; torque off.
 
     Position is reset to one turn by power-on and reboot, and when mode 3 is entered or gets its

@@ -27,7 +27,7 @@ from ..dynamixel.protocol import (
     fast_status_size,
     take_packet,
 )
-from .motor import XSeriesMotor
+from .motor import EmulatedMotor
 from .table import Refusal
 
 CLEAR_TURNS = b"\x01\x44\x58\x4c\x22"  # params of CLEAR, and a guard against accidents
@@ -38,7 +38,7 @@ Reply = tuple[float, bytes]  # when its last bit is on the line [s], its bytes
 class EmulatedMotorBus:
     """The motors of one serial line."""
 
-    def __init__(self, motors: Sequence[XSeriesMotor]):
+    def __init__(self, motors: Sequence[EmulatedMotor]):
         self.motors = tuple(motors)
         self._buffer = b""
         self._free_at = 0.0  # when the line is silent again [s]
@@ -81,7 +81,9 @@ class EmulatedMotorBus:
                 replies.append(self._send(status, delay, baud_rate))
         return replies
 
-    def _sync_read(self, packet: Packet, motors: list[XSeriesMotor], baud_rate: int) -> list[Reply]:
+    def _sync_read(
+        self, packet: Packet, motors: list[EmulatedMotor], baud_rate: int
+    ) -> list[Reply]:
         if packet.id != BROADCAST or len(packet.params) < 5:
             return []
         address, length = _two_words(packet.params)
@@ -101,7 +103,7 @@ class EmulatedMotorBus:
         return replies
 
     def _fast_sync_read(
-        self, address: int, length: int, ids: list[int], by_id: dict[int, XSeriesMotor], baud: int
+        self, address: int, length: int, ids: list[int], by_id: dict[int, EmulatedMotor], baud: int
     ) -> list[Reply]:
         """One shared packet, cut short at the place of a motor that is missing."""
         blocks: list[Block] = []
@@ -129,7 +131,7 @@ class EmulatedMotorBus:
 _ANSWERED_FROM: dict[int, int] = {Instruction.PING: 0, Instruction.READ: 1}
 
 
-def _execute(motor: XSeriesMotor, packet: Packet) -> tuple[int, bytes]:
+def _execute(motor: EmulatedMotor, packet: Packet) -> tuple[int, bytes]:
     """What one motor does with an instruction: error number and params of its status packet."""
     params = packet.params
     match packet.instruction:
@@ -154,7 +156,7 @@ def _execute(motor: XSeriesMotor, packet: Packet) -> tuple[int, bytes]:
     return StatusError.INSTRUCTION, b""
 
 
-def _sync_write(packet: Packet, motors: list[XSeriesMotor]) -> None:
+def _sync_write(packet: Packet, motors: list[EmulatedMotor]) -> None:
     """Every motor takes its own part. A refusal goes unheard: a sync write has no reply."""
     if packet.id != BROADCAST or len(packet.params) < 4:
         return

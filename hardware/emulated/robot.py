@@ -15,7 +15,7 @@ from ...models.robot import Robot
 from ..dynamixel import xseries
 from ..plant import Plant, PlantState
 from .imu import EmulatedImu
-from .motor import MotorDifference, XSeriesMotor
+from .motor import EmulatedMotor, MotorDifference
 from .motor_bus import EmulatedMotorBus, Reply
 
 
@@ -113,7 +113,7 @@ class EmulatedRobot:
         self.state = self.plant.state
         self._out[self.description.imu.bus].extend(self._imu.step(timestep, self.state))
 
-    def _motor(self, index: int, shaft: float) -> XSeriesMotor:
+    def _motor(self, index: int, shaft: float) -> EmulatedMotor:
         joint = self.description.joints[index]
         bus = self.description.buses[joint.motor.bus]
         where = f"joint '{joint.name}': motor.bus '{bus.name}'"
@@ -123,7 +123,7 @@ class EmulatedRobot:
             allowed = ", ".join(map(str, xseries.BAUD_CODES))
             raise RobotFileError(f"{where}: found baud rate {bus.baud_rate}, allowed is {allowed}")
         model = self.description.motor_models[joint.motor.model]
-        return XSeriesMotor(model, joint.motor.id, bus.baud_rate, shaft, self.difference)
+        return EmulatedMotor(model, joint.motor.id, bus.baud_rate, shaft, self.difference)
 
     def _make_imu(self) -> EmulatedImu:
         imu = self.description.imu

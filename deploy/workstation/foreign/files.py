@@ -14,8 +14,17 @@ from ....models.errors import UsageError, first_line
 
 # What a file that is damaged, or of other versions, may raise where it is unpickled.
 BROKEN = (
-    *(pickle.UnpicklingError, EOFError, ImportError, OSError, RuntimeError, AssertionError),
-    *(AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile),
+    pickle.UnpicklingError,
+    EOFError,
+    ImportError,
+    OSError,
+    RuntimeError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
 )
 
 

@@ -25,7 +25,7 @@ def shown_count(number: float) -> str:
     return f"{number / 1e3:.1f} k" if number >= 1e3 else f"{number:.0f}"
 
 
-class Watch:
+class TrainingDisplay:
     """A bar with the time left over the figures that matter; into a file, a line for each tenth."""
 
     def __init__(self, console: Console, first_words: str) -> None:
