@@ -271,8 +271,9 @@ def test_side_by_side_each_run_has_a_core_of_its_own(
     def measured(self: Session, run: Run, target: None, first_core: int, alone: bool) -> Any:
         taken.append(first_core)
         if run.seed < 2:
-            both.wait()  # neither of the first two ends before the other has begun
+            both.wait()  # neither of the first two ends before the other has begun,
             assert sorted(taken) == [0, 1]
+            both.wait()  # nor before both have looked
         return record(run, seconds=float(first_core))
 
     monkeypatch.setattr(Session, "_measure", measured)
