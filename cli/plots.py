@@ -22,6 +22,7 @@ from ..models.robot import Robot
 COMMAND, TRUE, SIMULATED, LOGGED = "#777777", "#2b6cb0", "#dd6b20", "#90bde8"
 COLOURS = {Reason.RATE: "#2b6cb0", Reason.TORQUE: "#dd6b20", Reason.POSITION: "#2f855a"}
 AXES = (("forward", "m/s"), ("left", "m/s"), ("turn", "rad/s"))
+ROOM = 0.06  # of the time axis, that the name of a state takes
 STATES = {State.STAND: "stand", State.RUN: "run", State.LIE: "lie"}
 SMOOTHING = 25  # ticks: one stride of the trot
 WINDOW = 3.0  # of the joints, close up [s]
@@ -147,14 +148,22 @@ def _limits(axis: Axes, ticks: np.ndarray, time: np.ndarray) -> None:
     axis.legend(loc="upper right", frameon=False)
 
 
-def _mark_states(axis: Axes, states: np.ndarray, time: np.ndarray) -> None:
-    """The same time axis for every panel, grey but for RUN, with the states' names above it."""
+def _spans(states: np.ndarray, time: np.ndarray) -> list[tuple[int, float, float]]:
+    """Each state passed through, with its first moment and that of the next."""
     starts = np.flatnonzero(np.append(True, states[1:] != states[:-1]))
     ends = np.append(time[starts[1:]], time[-1])
-    for state, start, end in zip(states[starts], time[starts], ends, strict=True):
+    return list(zip(states[starts].tolist(), time[starts], ends, strict=True))
+
+
+def _mark_states(axis: Axes, states: np.ndarray, time: np.ndarray) -> None:
+    """The same time axis for every panel, grey but for RUN, with the states' names above it."""
+    for state, start, end in _spans(states, time):
         if state != State.RUN:
             axis.axvspan(start, end, color="#f0f0f0", lw=0, zorder=0)
-        if state in STATES and end - start > 0.5:
+    # A short hold parts no name in two, and names stand where there is room for them.
+    index = np.where(states == State.HOLD, 0, np.arange(len(states)))
+    for state, start, end in _spans(states[np.maximum.accumulate(index)], time):
+        if state in STATES and end - start > ROOM * (time[-1] - time[0]):
             where = ((start + end) / 2, 0.01)
             name = STATES[State(int(state))]
             style = {"ha": "center", "va": "bottom", "fontsize": 8, "color": COMMAND}
