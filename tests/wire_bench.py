@@ -208,3 +208,8 @@ class Bench:
 def track(offset: float = 0.0, cap: float | None = None) -> Command:
     caps = None if cap is None else np.full(12, cap)
     return Command(Mode.TRACK, REST + offset, caps)
+
+
+def shift(bench: Bench, id: int, counts: int) -> None:
+    """Let the shaft of a motor turn by so many counts."""
+    bench.motors.put(id, x.PRESENT_POSITION, bench.motors.get(id, x.PRESENT_POSITION) + counts)
