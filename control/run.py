@@ -34,7 +34,7 @@ Learner = ppo.Learner | sac.Learner
 class Budget:
     """How long a run learns; with both, what is spent first ends it."""
 
-    minutes: float | None = None  # of training time
+    minutes: float | None = None  # of training time [min]
     steps: int | None = None  # of all environments
 
     def spent(self, progress: Progress) -> float:

@@ -187,8 +187,10 @@ class SafetyMonitor:
         if not missed:
             return []
         allowed = self._robot.safety.missed_deadlines
-        reaction = Reaction.HOLD if 2 * missed >= allowed else Reaction.BEAR
-        reaction = Reaction.DAMP if missed >= allowed else reaction
+        if missed >= allowed:
+            reaction = Reaction.DAMP
+        else:
+            reaction = Reaction.HOLD if 2 * missed >= allowed else Reaction.BEAR
         text = f"found {missed} deadlines missed in a row, allowed are {allowed - 1}"
         return [Finding(Fault.MISSED_DEADLINES, reaction, text)]
 

@@ -131,10 +131,14 @@ class Supervisor:
 
     def _fill(self, in_trouble: bool, now: float) -> None:
         """The bucket, by the time since the tick before, which was spent as that tick was."""
-        passed = now - self._last if self._last <= now else 0.0
+        passed = self._since_last(now)
         level = self._trouble + (passed if self._in_trouble else -RELIEF * passed)
         self._trouble = max(level, 0.0)
         self._in_trouble = in_trouble
+
+    def _since_last(self, now: float) -> float:
+        """Time since the tick before [s]; 0 for the first of a run."""
+        return now - self._last if self._last <= now else 0.0
 
     def _give_up(self, trouble: Finding, sample: Sample) -> None:
         """Lie down, where the motors answer and say where they are; else yield."""
@@ -148,8 +152,7 @@ class Supervisor:
     def advance(self, sample: Sample, now: float) -> None:
         """Go to the next phase, where this one is over."""
         # A tick that comes late, or after the enabling of torque, moves no target by leaps.
-        passed = now - self._last if self._last <= now else 0.0
-        self._last = now
+        passed, self._last = self._since_last(now), now
         if self.held or self.ended:
             return
         safety = self._robot.safety

@@ -22,7 +22,7 @@ def commit() -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of those packages that are installed, by name, and Python's."""
+    """Versions of those packages that are installed, by name, and Python's."""
     found = {"python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
