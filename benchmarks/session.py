@@ -100,8 +100,9 @@ class Session:
     ) -> Record | None:
         record = find(load(self.results), run, target)
         if record is not None:
-            self._total -= seconds(run)  # it took no time: the rate must not profit
-            self._progress.update(self._bar, total=self._total)
+            with self._lock:
+                self._total -= seconds(run)  # it took no time: the rate must not profit
+                self._progress.update(self._bar, total=self._total)
             return record
         record = self._measure(run, target, first_core, alone)
         with self._lock:
