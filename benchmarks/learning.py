@@ -2,9 +2,10 @@
 
 A run's return is the mean of its last ten evaluations, of ten deterministic episodes each, at equal
 numbers of steps. The target is the mean over Stable-Baselines3's seeds of its return after 300 000
-steps (SAC) or 1 000 000 (PPO); only its return counts, so its runs go side by side. Surefoot and
-SBX learn one at a time until they reach it, for twice as many steps at most. The clock stands still
-during evaluations; imports are left out, compilation is not.
+steps (SAC) or 1 000 000 (PPO). Of its runs, and of ours of a million steps, only the return counts:
+they go side by side. Surefoot and SBX learn one at a time until they reach the target, for twice as
+many steps at most. The clock stands still during evaluations; imports are left out, compilation is
+not.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class Arguments:
     """File of the records; what is in it is not measured again."""
     tasks: tuple[str, ...] = TASKS
     """Gymnasium's ids."""
+    algorithms: tuple[Algorithm, ...] = ("ppo", "sac")
+    """What learns."""
     seeds: int = 3
     """Runs of each library on each task."""
     ppo_steps: int = 1_000_000
@@ -119,7 +122,7 @@ def million_run(task: str, arguments: Arguments) -> Run:
         config=asdict(SAC),
         vectoriser=VECTORISER,
         evaluate_every=min(MILLION_EVERY, arguments.million // WINDOW),
-        cores=arguments.cores,
+        cores=1,
     )
 
 
@@ -127,33 +130,38 @@ def plan(arguments: Arguments) -> list[Run]:
     """All runs there may be."""
     runs = [
         comparison_run(algorithm, task, library, seed, arguments)
-        for algorithm in ("ppo", "sac")
+        for algorithm in arguments.algorithms
         for task in arguments.tasks
         for seed in range(arguments.seeds)
         for library in ("sb3", "surefoot", "sbx")
     ]
-    return runs + [million_run(task, arguments) for task in arguments.tasks if arguments.million]
+    return runs + million_runs(arguments)
+
+
+def million_runs(arguments: Arguments) -> list[Run]:
+    """The long runs of our SAC, if any."""
+    wanted = arguments.million and "sac" in arguments.algorithms
+    return [million_run(task, arguments) for task in arguments.tasks] if wanted else []
 
 
 def measure(arguments: Arguments, session: Session) -> None:
-    """Make the runs that are missing: those for the target side by side, then the two in turn."""
+    """Make the runs that are missing: those for a return side by side, then the two in turn."""
     tasks, seeds = arguments.tasks, range(arguments.seeds)
-    for algorithm in ("ppo", "sac"):
-        of_sb3 = [
-            comparison_run(algorithm, task, "sb3", seed, arguments)
-            for task in tasks
-            for seed in seeds
-        ]
-        references = session.perform_side_by_side(of_sb3, arguments.cores)
+    of_sb3 = [
+        comparison_run(algorithm, task, "sb3", seed, arguments)
+        for algorithm in arguments.algorithms
+        for seed in seeds
+        for task in tasks
+    ]
+    beside = [*of_sb3, *million_runs(arguments)]
+    references = session.perform_side_by_side(beside, arguments.cores)
+    for algorithm in arguments.algorithms:
         for task in tasks:
-            target = target_of([each for each in references if each["run"]["task"] == task])
+            target = target_of(of_library(about(references, algorithm, task), "sb3"))
             for seed in seeds:
                 for library in ("surefoot", "sbx"):
                     run = comparison_run(algorithm, task, library, seed, arguments)
                     session.perform(run, target)
-    if arguments.million:
-        for task in arguments.tasks:
-            session.perform(million_run(task, arguments))
 
 
 def target_of(records: Sequence[Record]) -> float | None:
@@ -210,14 +218,19 @@ def tables(records: list[Record]) -> list[Table]:
     made = []
     compared = [record for record in records if record["run"]["purpose"] == "learning"]
     for algorithm, task in dict.fromkeys(_about(record) for record in compared):
-        made.append(_comparison([r for r in compared if _about(r) == (algorithm, task)]))
+        made.append(_comparison(about(compared, algorithm, task)))
     million = [record for record in records if record["run"]["purpose"] == "million"]
     if made:
         made.append(DIFFERENCES)
     return made + ([_million(million)] if million else [])
 
 
-def _about(record: Record) -> tuple[str, str]:
+def about(records: Sequence[Record], algorithm: Algorithm, task: str) -> list[Record]:
+    """The records of an algorithm on a task."""
+    return [record for record in records if _about(record) == (algorithm, task)]
+
+
+def _about(record: Record) -> tuple[Algorithm, str]:
     return record["run"]["algorithm"], record["run"]["task"]
 
 
@@ -303,7 +316,7 @@ def _million(records: list[Record]) -> Table:
             (
                 run["task"],
                 whole(record["steps"]),
-                f"{record['seconds'] / 60:.0f} min",
+                f"{record['seconds'] / 60:.0f} min{'' if record['alone'] else ' (side by side)'}",
                 whole(final_return(points)),
                 whole(best),
                 whole(PUBLISHED[run["task"]]) if run["task"] in PUBLISHED else "",
