@@ -6,22 +6,20 @@ privileged one is not. The limiter that guards the robot acts here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
-import gymnasium as gym
 import mujoco
 import numpy as np
-from gymnasium.vector.utils import batch_space
 
 from ..models.errors import UsageError
-from ..models.limits import Limits, Reason, limit_target
-from ..models.observation import Deviation, Phase, Term, observe, width
+from ..models.limits import Reason
+from ..models.observation import Deviation, Phase, Term
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
-from .randomisation import TRAINING, Variation, disturb, randomise
+from .randomisation import TRAINING, Variation
 from .robot_batch import RobotBatch
+from .robot_env import RobotEnv
 from .symmetry import left_right_mirror
 from .world import FOOT, height_on_floor
 
@@ -95,13 +93,14 @@ TRACK_SIGMA2 = 0.05  # [m²/s²]
 TURN_SIGMA2 = 0.25  # [rad²/s²]
 
 
-class WalkEnv(gym.vector.VectorEnv):
-    """N walking robots; SAME_STEP autoreset, the true last observation in `infos["final_obs"]`.
+class WalkEnv(RobotEnv):
+    """N walking robots: a `RobotEnv` with commands (vx [m/s], vy [m/s], yaw rate [rad/s])."""
 
-    Observation (N, D) and action (N, n), for a robot of n joints, are float32. The bits depend on
-    the seed alone, not on the number of threads. Beyond Gymnasium it offers what `TaskEnv` and
-    `DeployableTask` in `models/task.py` describe.
-    """
+    action_scale = ACTION_SCALE
+    action_limit = ACTION_LIMIT
+    episode_time = EPISODE_TIME
+    clock_period = GAIT_PERIOD
+    command_range = tuple(COMMAND_RANGE.tolist())
 
     def __init__(
         self,
@@ -124,134 +123,32 @@ class WalkEnv(gym.vector.VectorEnv):
             RobotFileError: robot.toml or the MJCF describes no possible robot.
             UsageError: the robot is no quadruped with the feet `FEET` and two alike sides.
         """
-        self.num_envs = num_envs
-        self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
-        self.robot = load_robot(robot) if isinstance(robot, str) else robot
-        self.robots = RobotBatch(self.robot, num_envs, nthread)
-        self.period = self.robot.control_period
+        robot = load_robot(robot) if isinstance(robot, str) else robot
+        robots = RobotBatch(robot, num_envs, nthread)
+        _require_feet(robots)
+        terms = walking_terms(robot)
+        names = [field.name for field in fields(RewardWeights)]
+        mirror = left_right_mirror(terms, PRIVILEGED, robot)
+        super().__init__(robots, terms, names, mirror, randomisation)
         self.weights = weights or RewardWeights()
-        _require_feet(self.robots)
         # Of each foot, shape (4,), and of the base in the standing pose [m].
-        self.foot_radius = self.robots.model.geom_size[self.robots.foot_geoms, 0]
-        upright = [0, 0, 0, 1, 0, 0, 0, *self.robot.default_pose]
-        self.standing_height = height_on_floor(self.robots.model, np.array(upright))
-        self.terms = walking_terms(self.robot)
-        self.action_scale = ACTION_SCALE
-        self.clock_period = GAIT_PERIOD
-        self.command_range = tuple(COMMAND_RANGE.tolist())
-        self.limits = Limits.of(self.robot)
-        self.at_reset = tuple(v for v in randomisation if v.every is None)
-        self.during = tuple((v, v.every) for v in randomisation if v.every is not None)
-        self.mirror = left_right_mirror(self.terms, PRIVILEGED, self.robot)
-
-        n = len(self.robot.joints)
-        observation = gym.spaces.Box(-np.inf, np.inf, (width(self.terms, n),), np.float32)
-        action = gym.spaces.Box(-ACTION_LIMIT, ACTION_LIMIT, (n,), np.float32)
-        self.single_observation_space, self.single_action_space = observation, action
-        self.observation_space = batch_space(observation, num_envs)
-        self.action_space = batch_space(action, num_envs)
-
-        self.command = np.zeros((num_envs, 3))
+        self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]
+        upright = [0, 0, 0, 1, 0, 0, 0, *robot.default_pose]
+        self.standing_height = height_on_floor(robots.model, np.array(upright))
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
-        self.next_draw = np.zeros((len(self.during), num_envs))  # when `during` acts again [s]
-        self.ticks = np.zeros(num_envs, np.int64)
-        self.action = np.zeros((num_envs, n))  # the previous one, raw
-        self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad]
         self.feet_before = np.zeros((num_envs, len(FEET), 3))
-        self.reasons = np.zeros((num_envs, n), np.uint8)
-        self.reward_sums = np.zeros((len(fields(RewardWeights)), num_envs))  # of the episode
-        self.inputs: dict[str, np.ndarray] = {}  # of the controller, by name
-        self.privileged = np.zeros((num_envs, 0), np.float32)
-        self.final_privileged = self.privileged
 
-    # --- Gymnasium ----------------------------------------------------------------------------
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start every episode anew. Returns observations (N, D) and an empty dict."""
-        if seed is not None:
-            self.np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
-        self._reset(np.arange(self.num_envs))
-        return self._observe(), {}
-
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One control period under `actions` (N, n). Episodes that end start anew in the same step.
-
-        Returns observations (N, D), rewards (N,), terminated and truncated (N,) and infos; where an
-        episode ended these hold the true last observations `final_obs` (N, D), with `_final_obs`
-        (N,) saying in which rows, and `statistics` (N,) by name.
-
-        Raises:
-            NonFiniteError: some action is NaN or infinite; the physics stands still then.
-        """
-        observation, reward, terminated, truncated, infos = self.advance(actions)
-        done = terminated | truncated
-        if done.any():
-            infos["final_obs"], infos["_final_obs"] = observation, done
-            self.final_privileged = self.privileged
-            ids = np.flatnonzero(done)
-            self._reset(ids)
-            observation = self._observe(ids, observation)
-        return observation, reward, terminated, truncated, infos
-
-    def advance(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """`step` without the autoreset: episodes that ended stay where they ended."""
-        self._disturb()
-        wanted = self.robot.default_pose + ACTION_SCALE * np.asarray(actions, np.float64)
-        target, self.reasons = limit_target(
-            self.limits, wanted, self.target, self.inputs["joint_pos"], self.inputs["joint_vel"]
-        )
-        self.robots.step(target)
-        self.ticks += 1
-
-        terms = self._reward_terms(actions, target)
-        # Floored, so that falling early never pays; a diverged simulation earns nothing.
-        reward = np.nan_to_num(np.maximum(0.0, sum(terms.values()))).astype(np.float32)
-        self.reward_sums += np.nan_to_num(np.stack(list(terms.values())))
-        self.action[:], self.target[:] = actions, target
-        self.feet_before[:] = self.robots.feet
-        terminated = self._fallen()
-        truncated = (self.ticks >= round(EPISODE_TIME / self.period)) & ~terminated
-        self._redraw_commands(np.flatnonzero(self._time >= self.next_command))
-        observation = self._observe()
-        infos: dict[str, Any] = {}
-        if (terminated | truncated).any():
-            infos["statistics"] = self._statistics(terms, terminated)
-        return observation, reward, terminated, truncated, infos
-
-    def render(self) -> tuple[np.ndarray, ...]:
-        """The first robot, as an RGB image in a tuple of one."""
-        from .video import snapshot
-
-        return (snapshot(self.robots),)
+    def set_commands(self, command: np.ndarray) -> None:
+        """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
+        self.command[:] = command
+        self.next_command[:] = np.inf
+        self.inputs["command"] = self.command.astype(np.float32)
 
     # --- the task -----------------------------------------------------------------------------
 
-    @property
-    def _time(self) -> np.ndarray:
-        return self.ticks * self.period
-
-    @property
-    def _clock(self) -> np.ndarray:
-        """Time since the episode began, wrapped to the gait's period [s]. Shape (N, 1)."""
-        return (self.ticks % round(GAIT_PERIOD / self.period) * self.period)[:, None]
-
-    def _statistics(self, terms: Iterable[str], terminated: np.ndarray) -> dict[str, np.ndarray]:
-        """Statistics of the episodes so far. Arrays of shape (N,)."""
-        means = self.reward_sums / np.maximum(self.ticks, 1)
-        return {
-            **{f"reward/{name}": mean for name, mean in zip(terms, means, strict=True)},
-            "end/fall": terminated.astype(float),
-        }
-
-    def _reset(self, ids: np.ndarray) -> None:
+    def initial_state(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Standing, nearly; a random heading."""
         rng, k, n = self.np_random, len(ids), len(self.robot.joints)
-        randomise(self.at_reset, self.robots, ids, rng)
         qpos = np.zeros((k, self.robots.model.nq))
         qvel = np.zeros((k, self.robots.model.nv))
         pose = self.robot.default_pose + rng.uniform(-0.1, 0.1, (k, n))
@@ -260,28 +157,17 @@ class WalkEnv(gym.vector.VectorEnv):
         qpos[:, 3], qpos[:, 6] = np.cos(heading / 2), np.sin(heading / 2)
         qpos[:, 7:] = np.clip(pose, self.robot.lower, self.robot.upper)
         qvel[:, :6] = rng.uniform(-0.1, 0.1, (k, 6))
-        self.robots.reset(ids, qpos, qvel)
-        self.ticks[ids] = 0
-        self.action[ids] = 0.0
-        self.target[ids] = qpos[:, 7:] + self.robots.imperfections.encoder_offset[ids]
+        return qpos, qvel
+
+    def begin(self, ids: np.ndarray) -> None:
+        """A first command."""
         self.feet_before[ids] = self.robots.feet[ids]
-        self.reward_sums[:, ids] = 0.0
         self._redraw_commands(ids)
-        for (_, every), due in zip(self.during, self.next_draw, strict=True):
-            due[ids] = every.sample(rng, (k,))
 
-    def set_commands(self, command: np.ndarray) -> None:
-        """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
-        self.command[:] = command
-        self.next_command[:] = np.inf
-        self.inputs["command"] = self.command.astype(np.float32)
-
-    def _disturb(self) -> None:
-        for (variation, every), due in zip(self.during, self.next_draw, strict=True):
-            ids = np.flatnonzero(self._time >= due)
-            if len(ids):
-                disturb(variation, self.robots, ids, self.np_random)
-                due[ids] += every.sample(self.np_random, (len(ids),))
+    def go_on(self) -> None:
+        """A new command every few seconds."""
+        self.feet_before[:] = self.robots.feet
+        self._redraw_commands(np.flatnonzero(self.time >= self.next_command))
 
     def _redraw_commands(self, ids: np.ndarray) -> None:
         rng, k = self.np_random, len(ids)
@@ -291,69 +177,42 @@ class WalkEnv(gym.vector.VectorEnv):
         command[rng.random((k, 3)) < ZERO_AXIS] = 0.0
         command[rng.random(k) < ZERO_ALL] = 0.0
         self.command[ids] = command
-        self.next_command[ids] = self._time[ids] + rng.uniform(*COMMAND_TIME, k)
+        self.next_command[ids] = self.time[ids] + rng.uniform(*COMMAND_TIME, k)
 
-    def _observe(
-        self, ids: np.ndarray | None = None, previous: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Measure all robots; with `ids`, the other rows stay as in `previous`."""
-        inputs = {
-            **self.robots.measure(self.np_random),
-            "command": self.command,
-            "previous_action": self.action,
-            "clock": self._clock,
-        }
-        inputs = {name: value.astype(np.float32) for name, value in inputs.items()}
-        observation = observe(self.terms, inputs, np)
-        privileged = self._privileged(observation)
-        if ids is None or previous is None:
-            self.inputs, self.privileged = inputs, privileged
-            return observation
-        # Copies: whoever got the arrays before still reads the old episode in them.
-        keep = np.ones(self.num_envs, bool)
-        keep[ids] = False
-        for name, value in inputs.items():
-            value[keep] = self.inputs[name][keep]
-        observation[keep], privileged[keep] = previous[keep], self.privileged[keep]
-        self.inputs, self.privileged = inputs, privileged
-        return observation
+    def ends(self) -> dict[str, np.ndarray]:
+        """A fall: tilted or low, or a simulation that broke down."""
+        tilted = -self.robots.gravity[:, 2] < np.cos(TILT_LIMIT)
+        low = self.robots.qpos[:, 2] < MIN_HEIGHT
+        return {"fall": tilted | low | self.diverged}
 
-    def _privileged(self, observation: np.ndarray) -> np.ndarray:
-        """The observation, then the parts that `PRIVILEGED` names. Shape (N, P), float32."""
+    def privileged_parts(self) -> Sequence[np.ndarray]:
+        """As `PRIVILEGED` names them."""
         robots = self.robots
         parts = {
             "linear_velocity": robots.linear_velocity,
             "angular_velocity": robots.angular_velocity,
             "gravity": robots.gravity,
-            "foot_heights": self._foot_heights,
+            "foot_heights": self.foot_heights,
             "foot_friction": robots.field("geom_friction")[:, robots.foot_geoms, 0],
         }
-        truth = [parts[name] for name in PRIVILEGED]
-        return np.concatenate((observation, *truth), -1, dtype=np.float32)
+        return [parts[name] for name in PRIVILEGED]
 
     @property
-    def _foot_heights(self) -> np.ndarray:
+    def foot_heights(self) -> np.ndarray:
         """Above the floor [m]. Shape (N, 4)."""
         return self.robots.feet[:, :, 2] - self.foot_radius
 
-    def _fallen(self) -> np.ndarray:
-        upright = -self.robots.gravity[:, 2]
-        low = self.robots.qpos[:, 2] < MIN_HEIGHT
-        # MuJoCo starts a diverged simulation anew by itself, at time 0.
-        diverged = self.robots.time < self._time - 0.5 * self.period
-        return (upright < np.cos(TILT_LIMIT)) | low | diverged
-
-    def _reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
-        """Every term of the reward, weighted. Each (N,)."""
+    def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+        """What walking well is."""
         robots, w = self.robots, self.weights
         velocity, spin, gravity = robots.linear_velocity, robots.angular_velocity, robots.gravity
         moving = (np.linalg.norm(self.command, axis=1) > STILL)[:, None]
 
-        phase = 2 * np.pi * (self._clock / GAIT_PERIOD + FOOT_PHASE)
+        phase = 2 * np.pi * (self.clock / GAIT_PERIOD + FOOT_PHASE)
         wanted_height = moving * SWING_HEIGHT * np.maximum(0.0, np.sin(phase))
-        height_error = self._foot_heights - wanted_height
+        height_error = self.foot_heights - wanted_height
         foot_velocity = (robots.feet - self.feet_before)[:, :, :2] / self.period
-        on_floor = self._foot_heights < 0.004
+        on_floor = self.foot_heights < 0.004
         deviation = robots.joint_pos - self.robot.default_pose
         return {
             # Velocity in the horizontal plane follows the command.
@@ -382,37 +241,7 @@ class WalkEnv(gym.vector.VectorEnv):
             "limited": w.limited * (self.reasons & (Reason.TORQUE | Reason.POSITION) > 0).sum(1),
         }
 
-    # --- resuming -----------------------------------------------------------------------------
-
-    _STATE = (
-        "command",
-        "next_command",
-        "next_draw",
-        "ticks",
-        "action",
-        "target",
-        "feet_before",
-        "reward_sums",
-        "privileged",
-        "reasons",
-    )
-
-    def get_state(self) -> dict[str, Any]:
-        """Everything that the future depends on: arrays and the random generator's state."""
-        return {
-            "robots": self.robots.get_state(),
-            "arrays": {name: getattr(self, name).copy() for name in self._STATE},
-            "inputs": {name: value.copy() for name, value in self.inputs.items()},
-            "random": self.np_random.bit_generator.state,
-        }
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` gave, bit for bit."""
-        self.robots.set_state(state["robots"])
-        for name, value in state["arrays"].items():
-            setattr(self, name, value.copy())
-        self.inputs = {name: value.copy() for name, value in state["inputs"].items()}
-        self.np_random.bit_generator.state = state["random"]
+    _STATE = (*RobotEnv._STATE, "next_command", "feet_before")
 
 
 def _require_feet(robots: RobotBatch) -> None:

@@ -9,7 +9,6 @@ import pytest
 from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from surefoot.models.errors import UsageError
-from surefoot.sim import walk
 from surefoot.sim.walk import WalkEnv
 
 pytest.importorskip("stable_baselines3")
@@ -107,7 +106,7 @@ def test_stable_baselines_sees_the_walk_step_by_step():
 
 
 def test_a_time_limit_of_the_walk_reaches_stable_baselines(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(walk, "EPISODE_TIME", 0.1)  # 5 ticks: nobody falls so soon
+    monkeypatch.setattr(WalkEnv, "episode_time", 0.1)  # 5 ticks: nobody falls so soon
     env = for_stable_baselines(WalkEnv(2, nthread=1))
     env.seed(0)
     env.reset()
@@ -148,7 +147,7 @@ def test_one_object_answers_for_all_rows():
 def test_the_monitor_of_stable_baselines_sums_the_rewards(monkeypatch: pytest.MonkeyPatch):
     from stable_baselines3.common.vec_env import VecMonitor
 
-    monkeypatch.setattr(walk, "EPISODE_TIME", 0.1)
+    monkeypatch.setattr(WalkEnv, "episode_time", 0.1)
     env = VecMonitor(for_stable_baselines(WalkEnv(2, nthread=1)))
     env.seed(1)
     env.reset()
@@ -193,7 +192,7 @@ def test_rsl_rl_sees_the_walk_step_by_step():
 def test_a_time_limit_of_the_walk_reaches_rsl_rl(monkeypatch: pytest.MonkeyPatch):
     import torch
 
-    monkeypatch.setattr(walk, "EPISODE_TIME", 0.1)
+    monkeypatch.setattr(WalkEnv, "episode_time", 0.1)
     env = for_rsl_rl(WalkEnv(2, nthread=1))
     for tick in range(5):
         _, _, done, extras = env.step(torch.zeros(2, 12))

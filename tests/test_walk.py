@@ -98,7 +98,7 @@ def test_the_bits_depend_on_the_seed_and_not_on_the_threads():
 
 
 def test_a_restored_state_goes_on_bit_for_bit(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(walk, "EPISODE_TIME", 1.2)  # both kinds of ends lie before and after
+    monkeypatch.setattr(WalkEnv, "episode_time", 1.2)  # both kinds of ends lie before and after
     monkeypatch.setattr(walk, "COMMAND_TIME", (0.2, 0.5))
     env = WalkEnv(5, ROBOT, OFTEN_PUSHED, nthread=1)
     env.reset(seed=8)
@@ -231,7 +231,7 @@ def test_time_truncates_after_twenty_seconds_and_does_not_terminate():
 
 
 def test_a_fall_in_the_last_tick_is_a_fall(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(walk, "EPISODE_TIME", 3 * PERIOD)
+    monkeypatch.setattr(WalkEnv, "episode_time", 3 * PERIOD)
     env = nominal(2)
     env.step(still(2))
     env.step(still(2))

@@ -9,7 +9,7 @@ from rsl_rl.env import VecEnv
 from tensordict import TensorDict
 
 from ...models.errors import UsageError
-from ..walk import EPISODE_TIME, WalkEnv
+from ..walk import WalkEnv
 
 
 class RslRlEnv(VecEnv):
@@ -23,7 +23,7 @@ class RslRlEnv(VecEnv):
         self.env = env
         self.num_envs = env.num_envs
         self.num_actions = len(env.robot.joints)
-        self.max_episode_length = round(EPISODE_TIME / env.period)
+        self.max_episode_length = env.episode_ticks
         self.device = "cpu"
         self.cfg = {"task": "walk", "robot": env.robot.name, "num_envs": env.num_envs}
         self.obs, _ = env.reset(seed=seed)

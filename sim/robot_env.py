@@ -1,0 +1,285 @@
+"""N robots in one vector environment: what all tasks share.
+
+A task is a subclass. It says how an episode begins, what is commanded and rewarded, what ends an
+episode and what only the critic sees; here are the servos' limiter, randomisation, observation,
+autoreset, statistics and resuming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector.utils import batch_space
+
+from ..models.limits import Limits, limit_target
+from ..models.observation import Term, observe, width
+from ..models.task import Mirror
+from .randomisation import Variation, disturb, randomise
+from .robot_batch import RobotBatch
+
+
+class RobotEnv(gym.vector.VectorEnv):
+    """N robots at a task; SAME_STEP autoreset, the true last observation in `infos["final_obs"]`.
+
+    Observation (N, D) and action (N, n), for a robot of n joints, are float32. The bits depend on
+    the seed alone, not on the number of threads. Beyond Gymnasium it offers what `TaskEnv` and
+    `DeployableTask` in `models/task.py` describe.
+    """
+
+    action_scale: float  # joint target = default pose + action_scale · action [rad]
+    action_limit: float  # of each action: every joint reaches its limits within it
+    episode_time: float  # [s]
+    clock_period: float  # at which the input `clock` wraps [s]
+    command_range: tuple[float, ...]  # ± of each part of the command
+
+    def __init__(
+        self,
+        robots: RobotBatch,
+        terms: tuple[Term, ...],
+        reward_names: Sequence[str],
+        mirror: Mirror | None,
+        randomisation: Sequence[Variation],
+    ) -> None:
+        """The environments; call `reset` before the first `step`.
+
+        Args:
+            robots: N simulated robots, from here on this environment's.
+            terms: of the observation.
+            reward_names: of the reward's terms, in their order.
+            mirror: the task's left-right symmetry, if it has one.
+            randomisation: what varies from episode to episode, and during one.
+        """
+        self.robots, self.robot = robots, robots.robot
+        self.num_envs = robots.num_envs
+        self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
+        self.period = self.robot.control_period
+        self.terms, self.mirror = terms, mirror
+        self.limits = Limits.of(self.robot)
+        self.at_reset = tuple(v for v in randomisation if v.every is None)
+        self.during = tuple((v, v.every) for v in randomisation if v.every is not None)
+
+        num_envs, n = self.num_envs, len(self.robot.joints)
+        observation = gym.spaces.Box(-np.inf, np.inf, (width(terms, n),), np.float32)
+        action = gym.spaces.Box(-self.action_limit, self.action_limit, (n,), np.float32)
+        self.single_observation_space, self.single_action_space = observation, action
+        self.observation_space = batch_space(observation, num_envs)
+        self.action_space = batch_space(action, num_envs)
+
+        self.command = np.zeros((num_envs, len(self.command_range)))
+        self.ticks = np.zeros(num_envs, np.int64)  # since the episode began
+        self.next_draw = np.zeros((len(self.during), num_envs))  # when `during` acts again [s]
+        self.action = np.zeros((num_envs, n))  # the previous one, raw
+        self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad]
+        self.reasons = np.zeros((num_envs, n), np.uint8)  # why the limiter changed it
+        self.reward_names = tuple(reward_names)
+        self.reward_sums = np.zeros((len(self.reward_names), num_envs))  # of the episode
+        self.inputs: dict[str, np.ndarray] = {}  # of the controller, by name
+        self.privileged = np.zeros((num_envs, 0), np.float32)
+        self.final_privileged = self.privileged
+
+    # --- what a task says ---------------------------------------------------------------------
+
+    def initial_state(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where an episode of robots `ids` (k,) begins: qpos (k, nq) and qvel (k, nv)."""
+        raise NotImplementedError
+
+    def begin(self, ids: np.ndarray) -> None:
+        """Command robots `ids` (k,), which have just been put into their first state."""
+        raise NotImplementedError
+
+    def go_on(self) -> None:
+        """After a step and its reward: remember it, and command anew who is due."""
+        raise NotImplementedError
+
+    def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+        """Every term of the reward, weighted, each (N,), by name.
+
+        `self.action` and `self.target` are still those of the step before. Shapes (N, n).
+        """
+        raise NotImplementedError
+
+    def ends(self) -> dict[str, np.ndarray]:
+        """What may end an episode before its time, and where it did. Each bool, (N,)."""
+        raise NotImplementedError
+
+    def privileged_parts(self) -> Sequence[np.ndarray]:
+        """What only the simulator knows, behind the observation in the critic's. Each (N, …)."""
+        raise NotImplementedError
+
+    # --- Gymnasium ----------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start every episode anew. Returns observations (N, D) and an empty dict."""
+        if seed is not None:
+            self.np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
+        self._reset(np.arange(self.num_envs))
+        return self._observe(), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One control period under `actions` (N, n). Episodes that end start anew in the same step.
+
+        Returns observations (N, D), rewards (N,), terminated and truncated (N,) and infos; where an
+        episode ended these hold the true last observations `final_obs` (N, D), with `_final_obs`
+        (N,) saying in which rows, and `statistics` (N,) by name.
+
+        Raises:
+            NonFiniteError: some action is NaN or infinite; the physics stands still then.
+        """
+        observation, reward, terminated, truncated, infos = self.advance(actions)
+        done = terminated | truncated
+        if done.any():
+            infos["final_obs"], infos["_final_obs"] = observation, done
+            self.final_privileged = self.privileged
+            ids = np.flatnonzero(done)
+            self._reset(ids)
+            observation = self._observe(ids, observation)
+        return observation, reward, terminated, truncated, infos
+
+    def advance(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """`step` without the autoreset: episodes that ended stay where they ended."""
+        self._disturb()
+        wanted = self.robot.default_pose + self.action_scale * np.asarray(actions, np.float64)
+        target, self.reasons = limit_target(
+            self.limits, wanted, self.target, self.inputs["joint_pos"], self.inputs["joint_vel"]
+        )
+        self.robots.step(target)
+        self.ticks += 1
+
+        terms = self.reward_terms(actions, target)
+        # Floored, so that ending early never pays; a diverged simulation earns nothing.
+        reward = np.nan_to_num(np.maximum(0.0, sum(terms.values()))).astype(np.float32)
+        self.reward_sums += np.nan_to_num(np.stack([terms[name] for name in self.reward_names]))
+        self.action[:], self.target[:] = actions, target
+        ends = self.ends()
+        terminated = np.logical_or.reduce(list(ends.values()))
+        truncated = (self.ticks >= self.episode_ticks) & ~terminated
+        self.go_on()
+        observation = self._observe()
+        infos: dict[str, Any] = {}
+        if (terminated | truncated).any():
+            infos["statistics"] = self._statistics(ends)
+        return observation, reward, terminated, truncated, infos
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        """The first robot, as an RGB image in a tuple of one."""
+        from .video import snapshot
+
+        return (snapshot(self.robots),)
+
+    # --- time, commands and disturbances ------------------------------------------------------
+
+    @property
+    def episode_ticks(self) -> int:
+        """Steps after which an episode is cut."""
+        return round(self.episode_time / self.period)
+
+    @property
+    def time(self) -> np.ndarray:
+        """Since the episode began [s]. Shape (N,)."""
+        return self.ticks * self.period
+
+    @property
+    def clock(self) -> np.ndarray:
+        """`time`, wrapped to the clock's period [s]. Shape (N, 1)."""
+        return (self.ticks % round(self.clock_period / self.period) * self.period)[:, None]
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Whose simulation did: MuJoCo starts it anew by itself, at time 0. bool, shape (N,)."""
+        return self.robots.time < self.time - 0.5 * self.period
+
+    def _disturb(self) -> None:
+        for (variation, every), due in zip(self.during, self.next_draw, strict=True):
+            ids = np.flatnonzero(self.time >= due)
+            if len(ids):
+                disturb(variation, self.robots, ids, self.np_random)
+                due[ids] += every.sample(self.np_random, (len(ids),))
+
+    def _reset(self, ids: np.ndarray) -> None:
+        randomise(self.at_reset, self.robots, ids, self.np_random)
+        qpos, qvel = self.initial_state(ids)
+        self.robots.reset(ids, qpos, qvel)
+        self.ticks[ids] = 0
+        self.action[ids] = 0.0
+        self.target[ids] = (
+            self.robots.joint_pos[ids] + self.robots.imperfections.encoder_offset[ids]
+        )
+        self.reward_sums[:, ids] = 0.0
+        self.begin(ids)
+        for (_, every), due in zip(self.during, self.next_draw, strict=True):
+            due[ids] = every.sample(self.np_random, (len(ids),))
+
+    def _statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of the episodes so far: the reward by term, and what ended them. Arrays of shape (N,)."""
+        means = self.reward_sums / np.maximum(self.ticks, 1)
+        return {
+            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
+            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
+        }
+
+    # --- observation --------------------------------------------------------------------------
+
+    def _observe(
+        self, ids: np.ndarray | None = None, previous: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Measure all robots; with `ids`, the other rows stay as in `previous`."""
+        inputs = {
+            **self.robots.measure(self.np_random),
+            "command": self.command,
+            "previous_action": self.action,
+            "clock": self.clock,
+        }
+        inputs = {name: value.astype(np.float32) for name, value in inputs.items()}
+        observation = observe(self.terms, inputs, np)
+        truth = self.privileged_parts()
+        privileged = np.concatenate((observation, *truth), -1, dtype=np.float32)
+        if ids is None or previous is None:
+            self.inputs, self.privileged = inputs, privileged
+            return observation
+        # Copies: whoever got the arrays before still reads the old episode in them.
+        keep = np.ones(self.num_envs, bool)
+        keep[ids] = False
+        for name, value in inputs.items():
+            value[keep] = self.inputs[name][keep]
+        observation[keep], privileged[keep] = previous[keep], self.privileged[keep]
+        self.inputs, self.privileged = inputs, privileged
+        return observation
+
+    # --- resuming -----------------------------------------------------------------------------
+
+    _STATE: tuple[str, ...] = (
+        "command",
+        "ticks",
+        "next_draw",
+        "action",
+        "target",
+        "reasons",
+        "reward_sums",
+        "privileged",
+    )
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that the future depends on: arrays and the random generator's state."""
+        return {
+            "robots": self.robots.get_state(),
+            "arrays": {name: getattr(self, name).copy() for name in self._STATE},
+            "inputs": {name: value.copy() for name, value in self.inputs.items()},
+            "random": self.np_random.bit_generator.state,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` gave, bit for bit."""
+        self.robots.set_state(state["robots"])
+        for name, value in state["arrays"].items():
+            setattr(self, name, value.copy())
+        self.inputs = {name: value.copy() for name, value in state["inputs"].items()}
+        self.np_random.bit_generator.state = state["random"]
