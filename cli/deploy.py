@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -33,13 +33,14 @@ from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import UsageError
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
+from ..models.task import CommandPart
 from .ports import open_ports, parse_ports
 from .run_display import Display
 from .spawn import emulated_robot
 from .tables import checks_table, run_table, torque_warning
 from .terminal import confirmed, open_console
 
-MOST_BEYOND = 1.2  # times the commands that a policy was trained for
+MOST_BEYOND = 1.2  # times the width of the range that a policy was trained for
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ class Arguments:
     """Start an emulated robot and use its ports."""
     seconds: float = 20.0
     """How long the policy runs [s]; standing up and lying down come on top."""
-    command: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Forward and left speed [m/s] and yaw rate [rad/s]; 1.2 times the policy's range at most."""
+    command: tuple[float, ...] = ()
+    """A number for each part of the policy's command: to walk, vx vy yaw_rate [m/s, m/s, rad/s]; to
+    reach, x y z of the goal in the base frame [m]. The middle of its range if not given."""
     schedule: Path | None = None
-    """Commands over time: a CSV file with the columns time,vx,vy,yaw_rate [s, m/s, m/s, rad/s]."""
+    """Commands over time: a CSV file with the column time [s] and one for each part of the command,
+    such as time,vx,vy,yaw_rate."""
     log: Path | None = None
     """The log to write, an .mcap file; runs/deploy-<time>.mcap if not given."""
     truth: Path | None = None
@@ -126,11 +129,11 @@ class _Plan:
 def _plan(console: Console, arguments: Arguments) -> _Plan:
     robot = load_robot(arguments.robot)
     controller = Controller(arguments.policy, robot)
-    schedule = _schedule(arguments)
+    schedule = _schedule(arguments, controller.contract.commands)
     ports = parse_ports(arguments.port, robot)
     for line in controller.contract.tightened(robot):
         console.print(line, style="yellow", soft_wrap=True)
-    _check_commands(console, controller, schedule)
+    _check_commands(console, controller.contract.commands, schedule)
     if not 0 < arguments.seconds < math.inf:
         raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")
     if arguments.truth and not arguments.emulated:
@@ -143,13 +146,14 @@ def _plan(console: Console, arguments: Arguments) -> _Plan:
 @contextmanager
 def _open(plan: _Plan) -> Iterator[SerialRobot]:
     """The robot behind its ports, or an emulated one behind ports of its own."""
-    arguments, robot = plan.arguments, plan.robot
+    arguments, robot, output = plan.arguments, plan.robot, plan.controller.contract.output
     with ExitStack() as stack:
         if arguments.emulated:
-            emulated = emulated_robot(arguments.robot, arguments.truth, arguments.seed)
-            hardware = open_robot(robot, stack.enter_context(emulated))
+            emulated = emulated_robot(arguments.robot, arguments.truth, arguments.seed, output)
+            hardware = open_robot(robot, stack.enter_context(emulated), output=output)
         else:
-            hardware = open_ports(robot, plan.ports, ", or --emulated for a robot of its own")
+            otherwise = ", or --emulated for a robot of its own"
+            hardware = open_ports(robot, plan.ports, otherwise, output)
         stack.callback(hardware.close)
         yield hardware
 
@@ -162,11 +166,12 @@ def _run_logged(
     log = LogWriter(
         plan.log,
         robot.joint_names,
+        [f"{part.name} [{part.unit}]" for part in plan.controller.contract.commands],
         attachments={ROBOT_FILE: robot.toml.encode(), POLICY_FILE: plan.controller.model},
         metadata={
             "robot": {"name": robot.name},
             "run": {name: str(value) for name, value in asdict(plan.arguments).items()},
-            "initial_configuration": _initial_configuration(sample),
+            "initial_configuration": _initial_configuration(robot, sample),
         },
     )
     summary = None
@@ -190,7 +195,8 @@ def _drive(console: Console, plan: _Plan, hardware: SerialRobot, log: LogWriter)
     """The run itself, under a bar with the time left, or a table of what a dry run would do."""
     robot, seconds, dry_run = plan.robot, plan.arguments.seconds, plan.arguments.dry_run
     total = seconds + (0 if dry_run else 2 * robot.safety.stand_time)
-    monitor = SafetyMonitor(robot, hardware, dry_run=dry_run)
+    output = plan.controller.contract.output
+    monitor = SafetyMonitor(robot, hardware, dry_run, output)
     display = Display(console, robot, total, dry_run)
     with display, StopRequest().on_signals() as stop, realtime() as notes:
         for note in notes:
@@ -224,28 +230,36 @@ def _log_path(arguments: Arguments) -> Path:
     return arguments.log
 
 
-def _schedule(arguments: Arguments) -> Schedule:
-    if arguments.schedule is None:
-        return Schedule.constant(arguments.command)
-    return read_schedule(arguments.schedule)
-
-
-def _check_commands(console: Console, controller: Controller, schedule: Schedule) -> None:
-    """Warn of commands beyond what the policy was trained for; refuse those far beyond."""
-    trained = np.array(controller.contract.command_range)
-    fastest = np.abs(schedule.commands).max(0)
-    if (fastest > MOST_BEYOND * trained + 1e-9).any():
+def _schedule(arguments: Arguments, parts: Sequence[CommandPart]) -> Schedule:
+    if arguments.schedule:
+        return read_schedule(arguments.schedule, [part.name for part in parts])
+    command = arguments.command or [(part.lower + part.upper) / 2 for part in parts]
+    if len(command) != len(parts):
+        allowed = ", ".join(f"{part.name} [{part.unit}]" for part in parts)
         raise UsageError(
-            f"commands: found up to {fastest.tolist()}, allowed is up to {MOST_BEYOND:g} times "
-            f"what the policy was trained for, {trained.tolist()}"
+            f"--command: found {len(command)} numbers, allowed are {len(parts)}: {allowed}"
         )
-    if (fastest > trained + 1e-9).any():
-        console.print(
-            f"The policy was trained for commands up to {trained.tolist()}; "
-            f"these go up to {fastest.tolist()}.",
-            style="yellow",
-            soft_wrap=True,
-        )
+    return Schedule.constant(command)
+
+
+def _check_commands(console: Console, parts: Sequence[CommandPart], schedule: Schedule) -> None:
+    """Warn of commands beyond what the policy was trained for; refuse those far beyond."""
+    for part, values in zip(parts, schedule.commands.T, strict=True):
+        middle, reach = (part.lower + part.upper) / 2, (part.upper - part.lower) / 2
+        farthest = values[np.argmax(np.abs(values - middle))]
+        found = f"{part.name}: found {farthest:g} {part.unit}"
+        if abs(farthest - middle) > MOST_BEYOND * reach + 1e-9:
+            lowest, highest = middle - MOST_BEYOND * reach, middle + MOST_BEYOND * reach
+            raise UsageError(
+                f"command {found}, allowed is {lowest:g} to {highest:g}: the policy was trained "
+                f"for {part.lower:g} to {part.upper:g}"
+            )
+        if abs(farthest - middle) > reach + 1e-9:
+            console.print(
+                f"Command {found}; the policy was trained for {part.lower:g} to {part.upper:g}.",
+                style="yellow",
+                soft_wrap=True,
+            )
 
 
 def _check(console: Console, robot: Robot, hardware: SerialRobot) -> tuple[Sample, list[str]]:
@@ -287,10 +301,10 @@ def _declined(console: Console, arguments: Arguments, why: list[str]) -> int:
     return 1
 
 
-def _initial_configuration(sample: Sample) -> dict[str, str]:
+def _initial_configuration(robot: Robot, sample: Sample) -> dict[str, str]:
     """How the robot lay before it moved, for people: [rad], unit vector, [V]."""
     return {
         "joint_pos": jsonlib.dumps(sample.joint_pos.tolist()),
-        "gravity": jsonlib.dumps(sample.gravity.tolist()),
+        **({"gravity": jsonlib.dumps(sample.gravity.tolist())} if robot.imu else {}),
         "voltage": jsonlib.dumps(np.nan_to_num(sample.health.voltage).tolist()),
     }

@@ -88,11 +88,12 @@ def checks_table(robot: Robot, sample: Sample) -> Table:
     table.add_row("motors", f"{np.isfinite(sample.age).sum()} of {len(robot.joints)} answer")
     table.add_row("voltage", f"{np.nanmin(health.voltage):.1f} V at least")
     table.add_row("temperature", f"{np.nanmax(health.temperature):.0f} °C at most")
-    table.add_row("tilt", f"{math.degrees(tilt(sample.gravity)):.0f}°")
+    if robot.imu:
+        table.add_row("tilt", f"{math.degrees(tilt(sample.gravity)):.0f}°")
     away = np.abs(sample.joint_pos - robot.rest_pose).max()
     table.add_row("from the rest pose", f"{away:.2f} rad at most")
     table.add_row("one read of all motors", f"{sample.bus_time * 1e3:.1f} ms on the bus")
-    if np.isfinite(sample.imu_rate):
+    if robot.imu and np.isfinite(sample.imu_rate):
         table.add_row("imu", f"{sample.imu_rate:.0f} Hz, of {robot.imu.rate:.0f} Hz")
     if sample.health.torque_on.any():
         table.add_row("torque", Text("found on; left as it is", "yellow"))

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from math import pi
 from typing import Any
 
+from .robot import Robot
+
 Array = Any  # a numpy array or a torch tensor
 Namespace = Any  # the module `numpy` or the module `torch`
 
@@ -45,19 +47,20 @@ class Phase:
 Term = Deviation | Phase
 
 
-def input_widths(joints: int) -> dict[str, int]:
-    """Every input that a controller may have, and its width, for a robot with so many joints.
+def input_widths(robot: Robot, commands: int) -> dict[str, int]:
+    """Every input that a robot's controller may have, and its width.
 
     joint_pos [rad], joint_vel [rad/s], gyro [rad/s] and gravity (unit vector, down) in the base
-    frame, command (vx, vy [m/s], yaw rate [rad/s]), previous_action (raw), clock [s].
+    frame, where the robot has an IMU; command, one column for each of so many parts of the task's
+    command; previous_action (raw), clock [s].
     """
+    n = len(robot.joints)
     return {
-        "joint_pos": joints,
-        "joint_vel": joints,
-        "gyro": 3,
-        "gravity": 3,
-        "command": 3,
-        "previous_action": joints,
+        "joint_pos": n,
+        "joint_vel": n,
+        **({"gyro": 3, "gravity": 3} if robot.imu else {}),
+        "command": commands,
+        "previous_action": n,
         "clock": 1,
     }
 
@@ -67,9 +70,9 @@ def observe(terms: Sequence[Term], inputs: Mapping[str, Array], xp: Namespace) -
     return xp.concatenate([term(inputs, xp) for term in terms], -1)
 
 
-def width(terms: Sequence[Term], joints: int) -> int:
-    """Number of columns of the observation."""
-    widths = input_widths(joints)
+def width(terms: Sequence[Term], robot: Robot, commands: int) -> int:
+    """Number of columns of the observation, for a command of so many parts."""
+    widths = input_widths(robot, commands)
     return sum(2 if isinstance(term, Phase) else widths[term.input] for term in terms)
 
 

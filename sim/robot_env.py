@@ -14,9 +14,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
-from ..models.limits import Limits, limit_target
+from ..models.limits import Limits, Output, limit_target, limit_torque
 from ..models.observation import Term, observe, width
-from ..models.task import Mirror
+from ..models.task import CommandPart, Mirror
 from .randomisation import Variation, disturb, randomise
 from .robot_batch import RobotBatch
 
@@ -29,11 +29,13 @@ class RobotEnv(gym.vector.VectorEnv):
     `DeployableTask` in `models/task.py` describe.
     """
 
-    action_scale: float  # joint target = default pose + action_scale · action [rad]
+    output: Output = "joint_target"
+    # Joint target = default pose + action_scale · action [rad], or torque = action_scale · action.
+    action_scale: float | tuple[float, ...]
     action_limit: float  # of each action: every joint reaches its limits within it
     episode_time: float  # [s]
     clock_period: float  # at which the input `clock` wraps [s]
-    command_range: tuple[float, ...]  # ± of each part of the command
+    commands: tuple[CommandPart, ...]
 
     def __init__(
         self,
@@ -57,22 +59,23 @@ class RobotEnv(gym.vector.VectorEnv):
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
         self.period = self.robot.control_period
         self.terms, self.mirror = terms, mirror
-        self.limits = Limits.of(self.robot)
+        self.limits = Limits.of(self.robot, self.output)
         self.at_reset = tuple(v for v in randomisation if v.every is None)
         self.during = tuple((v, v.every) for v in randomisation if v.every is not None)
 
         num_envs, n = self.num_envs, len(self.robot.joints)
-        observation = gym.spaces.Box(-np.inf, np.inf, (width(terms, n),), np.float32)
+        columns = width(terms, self.robot, len(self.commands))
+        observation = gym.spaces.Box(-np.inf, np.inf, (columns,), np.float32)
         action = gym.spaces.Box(-self.action_limit, self.action_limit, (n,), np.float32)
         self.single_observation_space, self.single_action_space = observation, action
         self.observation_space = batch_space(observation, num_envs)
         self.action_space = batch_space(action, num_envs)
 
-        self.command = np.zeros((num_envs, len(self.command_range)))
+        self.command = np.zeros((num_envs, len(self.commands)))
         self.ticks = np.zeros(num_envs, np.int64)  # since the episode began
         self.next_draw = np.zeros((len(self.during), num_envs))  # when `during` acts again [s]
         self.action = np.zeros((num_envs, n))  # the previous one, raw
-        self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad]
+        self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad], or [N·m]
         self.reasons = np.zeros((num_envs, n), np.uint8)  # why the limiter changed it
         self.reward_names = tuple(reward_names)
         self.reward_sums = np.zeros((len(self.reward_names), num_envs))  # of the episode
@@ -147,10 +150,8 @@ class RobotEnv(gym.vector.VectorEnv):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`step` without the autoreset: episodes that ended stay where they ended."""
         self._disturb()
-        wanted = self.robot.default_pose + self.action_scale * np.asarray(actions, np.float64)
-        target, self.reasons = limit_target(
-            self.limits, wanted, self.target, self.inputs["joint_pos"], self.inputs["joint_vel"]
-        )
+        scaled = np.asarray(self.action_scale) * np.asarray(actions, np.float64)
+        target = self._limit(scaled)
         self.robots.step(target)
         self.ticks += 1
 
@@ -174,6 +175,16 @@ class RobotEnv(gym.vector.VectorEnv):
         from .video import snapshot
 
         return (snapshot(self.robots),)
+
+    def _limit(self, wanted: np.ndarray) -> np.ndarray:
+        """Scaled actions as joint targets [rad] or torques [N·m] that the limits allow. (N, n)."""
+        pos, vel = self.inputs["joint_pos"], self.inputs["joint_vel"]
+        if self.output == "joint_torque":
+            limited, self.reasons = limit_torque(self.limits, wanted, pos, vel)
+        else:
+            wanted = self.robot.default_pose + wanted
+            limited, self.reasons = limit_target(self.limits, wanted, self.target, pos, vel)
+        return limited
 
     # --- time, commands and disturbances ------------------------------------------------------
 

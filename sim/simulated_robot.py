@@ -103,7 +103,7 @@ class SimulatedRobot:
             encoder_jump=np.zeros(n, bool),
             acceleration=-gravity * self.robots.gravity[0] + noise,  # at rest; no motion in it
             imu_age=0.0,
-            imu_rate=self.robot.imu.rate,
+            imu_rate=self.robot.imu.rate if self.robot.imu else np.nan,
             health=Health(
                 voltage=np.full(n, voltage),
                 temperature=np.full(n, 25.0),

@@ -17,6 +17,7 @@ from ..models.limits import Reason
 from ..models.observation import Deviation, Phase, Term
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
+from ..models.task import CommandPart
 from .randomisation import TRAINING, Variation
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
@@ -100,7 +101,12 @@ class WalkEnv(RobotEnv):
     action_limit = ACTION_LIMIT
     episode_time = EPISODE_TIME
     clock_period = GAIT_PERIOD
-    command_range = tuple(COMMAND_RANGE.tolist())
+    commands = tuple(
+        CommandPart(name, unit, -most, most)
+        for name, unit, most in zip(
+            ("vx", "vy", "yaw_rate"), ("m/s", "m/s", "rad/s"), COMMAND_RANGE.tolist(), strict=True
+        )
+    )
 
     def __init__(
         self,

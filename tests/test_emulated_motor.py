@@ -119,7 +119,7 @@ def test_a_write_is_taken_whole_or_not_at_all():
 
 def test_modes_that_are_not_emulated_are_refused():
     motor = make_motor()
-    for mode in (OperatingMode.CURRENT, OperatingMode.VELOCITY, OperatingMode.PWM, 7):
+    for mode in (OperatingMode.VELOCITY, OperatingMode.EXTENDED_POSITION, OperatingMode.PWM, 7):
         assert refusal(motor, x.OPERATING_MODE, mode) == StatusError.DATA_RANGE
     assert refusal(motor, x.PROFILE_VELOCITY, 100) == StatusError.DATA_RANGE
 

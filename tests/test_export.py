@@ -117,7 +117,12 @@ def test_the_metadata_is_complete(exported, task: WalkEnv):
     assert table["default_pose"] == [0.0, 0.75, -1.5] * 4
     for key in ("lower", "upper", "torque_limit", "rate_limit", "kp", "kd"):
         assert table[key] == getattr(ROBOT, key).tolist()
-    assert table["command_range"] == [0.5, 0.3, 1.0]
+    assert table["output"] == "joint_target"
+    assert table["commands"] == [
+        {"name": "vx", "unit": "m/s", "lower": -0.5, "upper": 0.5},
+        {"name": "vy", "unit": "m/s", "lower": -0.3, "upper": 0.3},
+        {"name": "yaw_rate", "unit": "rad/s", "lower": -1.0, "upper": 1.0},
+    ]
     assert [term["input"] for term in table["terms"]] == [
         "gyro", "gravity", "joint_pos", "joint_vel", "previous_action", "command", "clock",
     ]  # fmt: skip

@@ -16,8 +16,8 @@ LIMITS = Limits.of(ROBOT)
 N = len(ROBOT.joints)
 NAMES = ("target", "previous_target", "joint_pos", "joint_vel")
 
-# One joint: ±1 rad, 2 N·m at 10 N·m/rad is ±0.2 rad, 0.1 rad a tick, kd / kp = 0.05 s.
-ONE = Limits(*(np.array([x]) for x in (-1.0, 1.0, 2.0, 0.1, 10.0, 0.5)))
+# One joint: ±1 rad, 2 N·m at 10 N·m/rad is ±0.2 rad, 0.1 rad a tick, kd / kp = 0.05 s, 3 rad/s.
+ONE = Limits(*(np.array([x]) for x in (-1.0, 1.0, 2.0, 0.1, 10.0, 0.5, 3.0)))
 
 
 def vectors(lowest: float, highest: float) -> st.SearchStrategy[np.ndarray]:

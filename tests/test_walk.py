@@ -358,7 +358,13 @@ def test_what_export_reads():
     task: DeployableTask = nominal()
     assert task.robot is ROBOT
     assert (task.action_scale, task.clock_period) == (0.35, 0.5)
-    assert task.command_range == (0.5, 0.3, 1.0)
+    assert task.output == "joint_target"
+    ranges = {part.name: (part.unit, part.lower, part.upper) for part in task.commands}
+    assert ranges == {
+        "vx": ("m/s", -0.5, 0.5),
+        "vy": ("m/s", -0.3, 0.3),
+        "yaw_rate": ("rad/s", -1.0, 1.0),
+    }
 
 
 # --- symmetry ---------------------------------------------------------------------------------
@@ -385,7 +391,7 @@ def test_the_mirror_follows_the_order_of_the_terms():
     """Whatever the order, a mirrored observation is the observation of mirrored inputs."""
     env = WalkEnv(1, ROBOT, nthread=1)
     rng = np.random.default_rng(0)
-    widths = {**input_widths(N), "clock": 1}
+    widths = input_widths(ROBOT, 3)
     inputs = {name: rng.standard_normal((1, k)) for name, k in widths.items()}
     joints = env.mirror.action
     signs = {"gyro": [-1, 1, -1], "gravity": [1, -1, 1], "command": [1, -1, -1]}

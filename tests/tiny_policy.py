@@ -19,6 +19,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from surefoot.deploy.contract import KEY, Contract
 from surefoot.models.robot_file import load_robot
+from surefoot.models.task import CommandPart
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
@@ -126,8 +127,13 @@ def contract(model: onnx.ModelProto, initial_state: list[float] | None = None) -
         rate_limit=ROBOT.rate_limit.tolist(),
         kp=ROBOT.kp.tolist(),
         kd=ROBOT.kd.tolist(),
+        output="joint_target",
         action_scale=SCALE,
-        command_range=[0.35, 0.2, 0.8],
+        commands=[
+            CommandPart("vx", "m/s", -0.35, 0.35),
+            CommandPart("vy", "m/s", -0.2, 0.2),
+            CommandPart("yaw_rate", "rad/s", -0.8, 0.8),
+        ],
         terms=[
             {"term": "Deviation", "input": name, "offset": []}
             for name in golden[0]["inputs"]
