@@ -29,6 +29,9 @@ Output = Literal["joint_target", "joint_torque"]  # of a policy [rad], [N·m]
 # (tests/test_limits.py computes the eigenvalues).
 DAMPING_SHARE = 0.5  # of rotor inertia / period, at most, is its damping
 STIFFNESS_SHARE = 0.4  # of damping / period, at most, is its stiffness
+# A heavier joint takes longer to stop, and may not be braked harder lest a lighter one swing. So it
+# is braked earlier: as if by so many times the damping, which suits as many times the inertia.
+EARLY = 3.0
 
 
 class Reason(IntFlag):
@@ -117,10 +120,11 @@ def limit_torque(
     """The joint torque [N·m] nearest to `torque` that the limits allow, and why it differs.
 
     Windows are applied from the least to the most important, each within the torque limit: what
-    brakes a joint that is faster than its velocity limit and stops driving it there; what a loop
-    with these gains could ask for on the way to a target within the range, which fades at either
-    end and repels beyond it. So position wins over velocity, and no torque is ever beyond its
-    limit. There is no limit of the torque's rate: a servo's torque, too, may turn round in a tick.
+    brakes a joint that is faster than its velocity limit and stops driving it there; what fades
+    towards either end of the range, brakes what comes near it fast, and repels beyond it. So
+    position wins over velocity, and no torque is ever beyond its limit. A joint of up to `EARLY`
+    times its rotor's inertia, pushed with all its torque, stops short of the end; a heavier one
+    overshoots. There is no limit of the torque's rate: a servo's, too, may turn round in a tick.
 
     Args:
         limits: bounds of every joint, of `Limits.of(robot, "joint_torque")`.
@@ -143,15 +147,21 @@ def limit_torque(
     slowest = within_cap(limits.kd * (-limits.velocity - joint_vel))
     fastest = within_cap(limits.kd * (limits.velocity - joint_vel))
     after_velocity = np.clip(capped, slowest, fastest)
-    to_lower = within_cap(loop_torque(limits, limits.lower, joint_pos, joint_vel))
-    to_upper = within_cap(loop_torque(limits, limits.upper, joint_pos, joint_vel))
-    limited = np.clip(after_velocity, to_lower, to_upper)
+    down = within_cap(-_towards_end(limits, joint_pos - limits.lower, -joint_vel))
+    up = within_cap(_towards_end(limits, limits.upper - joint_pos, joint_vel))
+    limited = np.clip(after_velocity, down, up)
     reasons = (
         np.where(capped != torque, Reason.TORQUE, 0)
         + np.where(after_velocity != capped, Reason.VELOCITY, 0)
         + np.where(limited != after_velocity, Reason.POSITION, 0)
     )
     return limited, reasons.astype(np.uint8)
+
+
+def _towards_end(limits: Limits, room: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """The largest torque [N·m] towards an end so far away [rad], at such a speed towards it."""
+    brake = np.minimum(limits.kp * room, 0.0) - limits.kd * speed
+    return np.maximum(limits.kp * room - EARLY * limits.kd * speed, brake)
 
 
 def loop_torque(
