@@ -19,7 +19,7 @@ def why_not(robot: Robot, output: Output) -> str:
         model = robot.motor_models[joint.motor.model]
         if model.model_number in WITHOUT_CURRENT:
             return (
-                f"{output}: the motor of {joint.name} is a {model.name}, which has no torque mode; "
+                f"{output}: the motor of {joint.name} is an {model.name}, which has no torque mode; "
                 "allowed is joint_target, or motors with current control (mode 0)"
             )
         if joint.armature <= 0:

@@ -478,3 +478,72 @@ def test_a_batch_is_its_rows():
         for name, value in one.items():
             assert value.shape == (N,)
             assert value == pytest.approx(whole[name][row], abs=1e-6)
+
+
+# --- other formats, outputs and robots ----------------------------------------------------------
+
+
+def to_format_1(table: dict) -> None:
+    """What Surefoot wrote before it knew other commands than a walk's, in place."""
+    del table["commands"], table["output"]
+    table.update(format=1, command_range=[0.35, 0.2, 0.8])
+    table["frames"]["command"] = (
+        "vx, vy [m/s] and yaw rate [rad/s] of the base, in its heading frame"
+    )
+
+
+def test_a_policy_of_the_format_before_means_what_it_meant():
+    old, new = Controller(tiny_policy(to_format_1), ROBOT), Controller(tiny_policy(), ROBOT)
+    assert asdict(old.contract) == asdict(new.contract)
+    ours, theirs = (c.act(sample(1), COMMAND, 3) for c in (old, new))
+    assert ours.wanted.tobytes() == theirs.wanted.tobytes()
+
+
+@pytest.mark.parametrize("ranges", [None, "far", [0.5, 0.3], [0.5, 0, 1], [0.5, math.nan, 1.0]])
+def test_a_policy_of_the_format_before_with_no_range_is_refused(ranges: object):
+    def edit(table: dict) -> None:
+        to_format_1(table)
+        table["command_range"] = ranges
+
+    with pytest.raises(PolicyError, match=r"command_range: .* allowed is three finite numbers > 0"):
+        Controller(tiny_policy(edit), ROBOT)
+
+
+PUSHING = graph(outputs=("action", "joint_torque"))
+
+
+def test_a_policy_of_joint_torques_gives_torques():
+    controller = Controller(tiny_policy(model=PUSHING), ROBOT)
+    decision = controller.act(sample(1), COMMAND, 3)
+    assert decision.output == "joint_torque"
+    assert decision.wanted == pytest.approx(SCALE * decision.action, abs=1e-6)
+    assert controller.contract.kp == HOST.kp.tolist(), "of the loop that the host closes"
+
+
+def test_torques_may_be_scaled_joint_by_joint_and_golden_pairs_know_how():
+    def scaled(value: float) -> Edit:
+        return set_to("action_scale", [SCALE] * 11 + [value])
+
+    assert Controller(tiny_policy(scaled(SCALE), PUSHING), ROBOT).contract.action_scale
+    with pytest.raises(
+        PolicyError, match=r"'joint_torque' is off by .* from action_scale · action"
+    ):
+        Controller(tiny_policy(scaled(0.5), PUSHING), ROBOT)
+
+
+def test_torques_are_refused_by_motors_that_have_no_torque_mode():
+    models = {
+        name: replace(model, name="XL430-W250", model_number=1060)
+        for name, model in ROBOT.motor_models.items()
+    }
+    with pytest.raises(PolicyError, match="XL430-W250, which has no torque mode"):
+        Controller(tiny_policy(model=PUSHING), replace(ROBOT, motor_models=models))
+
+
+def test_a_policy_that_needs_an_imu_is_refused_by_a_robot_without_one():
+    bolted = replace(ROBOT, imu=None)
+    with pytest.raises(PolicyError, match="'gyro'; this robot, without an IMU, gives"):
+        Controller(tiny_policy(), bolted)
+    blind = graph(widths={name: k for name, k in WIDTHS.items() if name != "gyro"})
+    decision = Controller(tiny_policy(model=blind), bolted).act(sample(1), COMMAND, 0)
+    assert set(decision.inputs) == set(WIDTHS) - {"gyro"}
