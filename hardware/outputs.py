@@ -19,8 +19,8 @@ def why_not(robot: Robot, output: Output) -> str:
         model = robot.motor_models[joint.motor.model]
         if model.model_number in WITHOUT_CURRENT:
             return (
-                f"{output}: the motor of {joint.name} is an {model.name}, which has no torque mode; "
-                "allowed is joint_target, or motors with current control (mode 0)"
+                f"{output}: the motor of {joint.name} is an {model.name}, which has no torque "
+                "mode; allowed is joint_target, or motors with current control (mode 0)"
             )
         if joint.armature <= 0:
             return (
