@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from ..models.limits import Limits, Output, limit_target, limit_torque
 from ..models.observation import Term, observe, width
 from ..models.task import CommandPart, Mirror
-from .randomisation import Variation, disturb, randomise
+from .randomisation import Variation, disturb, randomise, require_fit
 from .robot_batch import RobotBatch
 
 
@@ -53,7 +53,11 @@ class RobotEnv(gym.vector.VectorEnv):
             reward_names: of the reward's terms, in their order.
             mirror: the task's left-right symmetry, if it has one.
             randomisation: what varies from episode to episode, and during one.
+
+        Raises:
+            UsageError: the robots have nothing for one of the variations.
         """
+        require_fit(randomisation, robots)
         self.robots, self.robot = robots, robots.robot
         self.num_envs = robots.num_envs
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..hardware.interface import Command, Health, Mode, Sample, require_shape
 from ..models.robot import Robot
-from .randomisation import Variation, randomise
-from .robot_batch import CONTROLLER_KD, CONTROLLER_KP, RobotBatch
-from .world import height_on_floor
+from .randomisation import Variation, randomise, require_fit
+from .robot_batch import RobotBatch
+from .servos import CONTROLLER_KD, CONTROLLER_KP
+from .world import pose_on_floor
 
 ACCELERATION_NOISE = 0.05  # [m/s²]
 SETTLING_TIME = 0.5  # limp on the floor before the first sample [s]
@@ -50,15 +51,13 @@ class SimulatedRobot:
         self._target = np.array(robot.rest_pose if joint_pos is None else joint_pos)
         one = np.array([0])
         at_reset = [v for v in randomisation if v.every is None]
+        require_fit(at_reset, self.robots)
         randomise(at_reset, self.robots, one, self._rng)
         self._force_range = self.robots.field("actuator_forcerange")[0].copy()
         self._gains = self.robots.field("actuator_gainprm")[0].copy()
 
-        qpos = np.zeros((1, self.robots.model.nq))
-        qpos[0, 3] = 1.0
-        qpos[0, 7:] = self._target
-        qpos[0, 2] = height_on_floor(self.robots.model, qpos[0])
-        self.robots.reset(one, qpos, np.zeros((1, self.robots.model.nv)))
+        qpos = pose_on_floor(self.robots.model, self._target)
+        self.robots.reset(one, qpos[None], np.zeros((1, self.robots.model.nv)))
         self.write(Command(Mode.OFF))
         for _ in range(round(SETTLING_TIME / robot.control_period)):
             self.robots.step(self._target[None])

@@ -24,8 +24,8 @@ def build_spec(robot: Robot) -> mujoco.MjSpec:
     """The body on a floor, under a light; ranges, armature and dry friction from robot.toml.
 
     Without actuators or sensors, and not yet compiled. The floor `floor` has conaffinity 1: it
-    meets the geoms with contype 1 (feet and belly); nothing else collides. The soft limits become
-    the joints' ranges. The viscous damping is 0: a servo's damping belongs to its actuator.
+    meets the geoms with contype 1, such as feet and belly. The soft limits become the joints'
+    ranges. The viscous damping is 0: a servo's damping belongs to its actuator.
 
     Raises:
         RobotFileError: robot.toml names a joint that the MJCF lacks.
@@ -60,6 +60,21 @@ def build_spec(robot: Robot) -> mujoco.MjSpec:
         hinge.armature = joint.armature
         hinge.frictionloss = joint.friction
     return spec
+
+
+def pose_on_floor(model: mujoco.MjModel, joint_pos: np.ndarray) -> np.ndarray:
+    """MuJoCo's qpos (nq,) of a robot with its joints at `joint_pos` [rad], shape (n,).
+
+    A free base is upright, where the robot just touches the floor; a bolted one is where it is.
+
+    Raises:
+        RobotFileError: a free robot of which no geom meets the floor.
+    """
+    if model.nq == len(joint_pos):
+        return np.array(joint_pos, dtype=np.float64)
+    qpos = np.concatenate(([0, 0, 0, 1, 0, 0, 0], joint_pos))
+    qpos[2] = height_on_floor(model, qpos)
+    return qpos
 
 
 def height_on_floor(model: mujoco.MjModel, qpos: np.ndarray) -> float:

@@ -17,7 +17,8 @@ from surefoot.sim.randomisation import (
     disturb,
     randomise,
 )
-from surefoot.sim.robot_batch import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
+from surefoot.sim.robot_batch import RobotBatch
+from surefoot.sim.servos import CONTROLLER_KD, CONTROLLER_KP, VMAX
 from surefoot.sim.walk import WalkEnv
 
 ROBOT = load_robot("quadruped")

@@ -423,8 +423,8 @@ def test_physics_observation_and_reward_are_the_same_in_the_mirror(
     """With a solver that converges: PGS with few iterations depends on the contacts' order."""
     training_model = robot_batch.training_model
 
-    def converged(robot):
-        model = training_model(robot)
+    def converged(robot, output):
+        model = training_model(robot, output)
         model.opt.iterations, model.opt.tolerance = 1000, 0.0
         return model
 
