@@ -30,6 +30,10 @@ class Deviation:
         value = inputs[self.input]
         return value - xp.asarray(self.offset, dtype=value.dtype) if self.offset else value
 
+    def width(self, widths: Mapping[str, int]) -> int:
+        """Of the result, given those of the inputs."""
+        return widths[self.input]
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -43,8 +47,51 @@ class Phase:
         angle = inputs[self.input] * (2 * pi / self.period)
         return xp.concatenate((xp.sin(angle), xp.cos(angle)), -1)
 
+    def width(self, widths: Mapping[str, int]) -> int:
+        """Of the result, given those of the inputs."""
+        return 2
 
-Term = Deviation | Phase
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class TipPosition:
+    """Where a chain of hinges ends, in the base frame [m], from its joint angles in the input.
+
+    The product of exponentials (Lynch and Park, Modern Robotics, 2017, section 4.1): from the last
+    hinge to the first, each turns what lies beyond it about its axis of the zero pose.
+    """
+
+    input: str
+    axes: tuple[Vector, ...]  # unit vectors, in the zero pose
+    anchors: tuple[Vector, ...]  # a point of each axis, in the zero pose [m]
+    tip: Vector  # in the zero pose [m]
+
+    def __call__(self, inputs: Mapping[str, Array], xp: Namespace) -> Array:
+        """Shape (N, 3)."""
+        angles = inputs[self.input]
+
+        def constant(value: Any) -> Array:
+            return xp.asarray(value, dtype=angles.dtype)
+
+        point = constant(self.tip)
+        for index in reversed(range(len(self.axes))):
+            (x, y, z), anchor = self.axes[index], constant(self.anchors[index])
+            angle = angles[..., index : index + 1]
+            arm = point - anchor
+            across = arm @ constant([[0, z, -y], [-z, 0, x], [y, -x, 0]])  # axis × arm
+            twice = across @ constant([[0, z, -y], [-z, 0, x], [y, -x, 0]])
+            # Rodrigues' formula: only what is across the axis turns.
+            point = anchor + arm + xp.sin(angle) * across + (1 - xp.cos(angle)) * twice
+        return point
+
+    def width(self, widths: Mapping[str, int]) -> int:
+        """Of the result, given those of the inputs."""
+        return 3
+
+
+Term = Deviation | Phase | TipPosition
 
 
 def input_widths(robot: Robot, commands: int) -> dict[str, int]:
@@ -73,7 +120,7 @@ def observe(terms: Sequence[Term], inputs: Mapping[str, Array], xp: Namespace) -
 def width(terms: Sequence[Term], robot: Robot, commands: int) -> int:
     """Number of columns of the observation, for a command of so many parts."""
     widths = input_widths(robot, commands)
-    return sum(2 if isinstance(term, Phase) else widths[term.input] for term in terms)
+    return sum(term.width(widths) for term in terms)
 
 
 def describe(terms: Sequence[Term]) -> list[dict[str, Any]]:

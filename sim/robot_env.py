@@ -116,6 +116,17 @@ class RobotEnv(gym.vector.VectorEnv):
         """What only the simulator knows, behind the observation in the critic's. Each (N, …)."""
         raise NotImplementedError
 
+    def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of the episodes so far, by name, where one ends: the reward by term, and what ended it.
+
+        Arrays of shape (N,).
+        """
+        means = self.reward_sums / np.maximum(self.ticks, 1)
+        return {
+            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
+            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
+        }
+
     # --- Gymnasium ----------------------------------------------------------------------------
 
     def reset(
@@ -171,7 +182,7 @@ class RobotEnv(gym.vector.VectorEnv):
         observation = self._observe()
         infos: dict[str, Any] = {}
         if (terminated | truncated).any():
-            infos["statistics"] = self._statistics(ends)
+            infos["statistics"] = self.statistics(ends)
         return observation, reward, terminated, truncated, infos
 
     def render(self) -> tuple[np.ndarray, ...]:
@@ -232,14 +243,6 @@ class RobotEnv(gym.vector.VectorEnv):
         self.begin(ids)
         for (_, every), due in zip(self.during, self.next_draw, strict=True):
             due[ids] = every.sample(self.np_random, (len(ids),))
-
-    def _statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Of the episodes so far: the reward by term, and what ended them. Arrays of shape (N,)."""
-        means = self.reward_sums / np.maximum(self.ticks, 1)
-        return {
-            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
-            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
-        }
 
     # --- observation --------------------------------------------------------------------------
 
