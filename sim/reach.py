@@ -73,6 +73,8 @@ THERE = 0.02  # [m]
 class ReachEnv(RobotEnv):
     """N reaching arms: a `RobotEnv` commanded by a goal x, y, z [m] in the base frame."""
 
+    usual_robot = "arm"
+    outputs = ("joint_target", "joint_torque")
     episode_time = EPISODE_TIME
     clock_period = EPISODE_TIME  # nothing has a rhythm here
     commands = tuple(CommandPart(axis, "m", *bounds) for axis, bounds in WORKSPACE.items())

@@ -29,6 +29,8 @@ class RobotEnv(gym.vector.VectorEnv):
     `DeployableTask` in `models/task.py` describe.
     """
 
+    usual_robot: str  # as `load_robot` takes it
+    outputs: tuple[Output, ...] = ("joint_target",)  # that the task can be learned with
     output: Output = "joint_target"
     # Joint target = default pose + action_scale · action [rad], or torque = action_scale · action.
     action_scale: float | tuple[float, ...]
@@ -63,6 +65,7 @@ class RobotEnv(gym.vector.VectorEnv):
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
         self.period = self.robot.control_period
         self.terms, self.mirror = terms, mirror
+        self.randomisation = tuple(randomisation)
         self.limits = Limits.of(self.robot, self.output)
         self.at_reset = tuple(v for v in randomisation if v.every is None)
         self.during = tuple((v, v.every) for v in randomisation if v.every is not None)

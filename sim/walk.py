@@ -97,6 +97,7 @@ TURN_SIGMA2 = 0.25  # [rad²/s²]
 class WalkEnv(RobotEnv):
     """N walking robots: a `RobotEnv` with commands (vx [m/s], vy [m/s], yaw rate [rad/s])."""
 
+    usual_robot = "quadruped"
     action_scale = ACTION_SCALE
     action_limit = ACTION_LIMIT
     episode_time = EPISODE_TIME
