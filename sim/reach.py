@@ -63,10 +63,10 @@ class RewardWeights:
     there: float = 1.0
     action_rate: float = -0.01
     speed: float = -0.005
-    limited: float = -0.02
+    limited: float = -0.005
 
 
-NEAR = 0.1  # [m]
+NEAR = 0.15  # [m]
 THERE = 0.02  # [m]
 
 
@@ -118,7 +118,8 @@ class ReachEnv(RobotEnv):
         terms = reaching_terms(robot, self.tip_position)
         super().__init__(robots, terms, names, None, randomisation)
         self.weights = weights or RewardWeights()
-        self.tip_before = np.zeros((num_envs, 3))
+        self.tip_before = np.zeros((num_envs, 3))  # a control period ago [m]
+        self.tip_velocity = np.zeros((num_envs, 3))  # over the last one [m/s]
         self._data = mujoco.MjData(robots.model)  # to try a pose with
 
     def set_commands(self, command: np.ndarray) -> None:
@@ -145,13 +146,15 @@ class ReachEnv(RobotEnv):
 
     def begin(self, ids: np.ndarray) -> None:
         """A goal."""
-        self.tip_before[ids] = self.tip[ids]
+        self.tip_before[ids], self.tip_velocity[ids] = self.tip[ids], 0.0
         lower, upper = ([getattr(p, end) for p in self.commands] for end in ("lower", "upper"))
         self.command[ids] = self.np_random.uniform(lower, upper, (len(ids), 3))
 
     def go_on(self) -> None:
         """The goal stays as long as the episode."""
-        self.tip_before[:] = self.tip
+        tip = self.tip
+        self.tip_velocity[:] = (tip - self.tip_before) / self.period
+        self.tip_before[:] = tip
 
     def ends(self) -> dict[str, np.ndarray]:
         """Nothing but a simulation that broke down: there is time to the end for a success."""
@@ -172,7 +175,7 @@ class ReachEnv(RobotEnv):
         tip = self.tip
         parts = {
             "tip": tip,
-            "tip_velocity": (tip - self.tip_before) / self.period,
+            "tip_velocity": self.tip_velocity,
             "distance": np.linalg.norm(tip - self.command, axis=1, keepdims=True),
         }
         return [parts[name] for name in PRIVILEGED]
@@ -201,7 +204,7 @@ class ReachEnv(RobotEnv):
         own = {"success": (distance <= SUCCESS).astype(float), "distance": distance}
         return super().statistics(ends) | own
 
-    _STATE = (*RobotEnv._STATE, "tip_before")
+    _STATE = (*RobotEnv._STATE, "tip_before", "tip_velocity")
 
 
 def tip_position(robots: RobotBatch) -> TipPosition:
