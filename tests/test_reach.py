@@ -58,7 +58,7 @@ def holding(env: ReachEnv, joint_pos: np.ndarray) -> np.ndarray:
 
 
 def tip_at(*joint_pos: float) -> np.ndarray:
-    return ENV.tip_position({"joint_pos": np.array([joint_pos])}, np)[0]
+    return ENV.tip_position({"joint_pos": np.array([joint_pos], float)}, np)[0]
 
 
 def test_the_tip_by_hand():
