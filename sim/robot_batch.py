@@ -46,7 +46,7 @@ class RobotBatch:
         """
         self.robot = robot
         self.num_envs = num_envs
-        self.output = output
+        self.output: Output = output
         self.floating = robot.imu is not None
         self.model = training_model(robot, output)
         _require_joint_order(self.model, robot)

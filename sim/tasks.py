@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ..models.errors import UsageError
 from ..models.limits import Output
@@ -53,5 +53,5 @@ def make_task(
         options["output"] = output
     if randomisation is not None:
         options["randomisation"] = randomisation
-    make: Callable[..., RobotEnv] = task
+    make = cast("Callable[..., RobotEnv]", task)
     return make(num_envs, robot or task.usual_robot, **options)
