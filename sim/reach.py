@@ -61,12 +61,13 @@ class RewardWeights:
 
     near: float = 1.0
     there: float = 1.0
-    action_rate: float = -0.01
+    action_rate: float = -0.02
     speed: float = -0.005
+    torque: float = -0.025
     limited: float = -0.005
 
 
-NEAR = 0.15  # [m]
+NEAR = 0.1  # [m]
 THERE = 0.02  # [m]
 
 
@@ -194,6 +195,8 @@ class ReachEnv(RobotEnv):
             "action_rate": w.action_rate * np.square(actions - self.action).sum(-1),
             # without haste,
             "speed": w.speed * np.square(velocity).sum(-1),
+            # with little torque,
+            "torque": w.torque * np.square(self.robots.joint_torque).sum(-1),
             # by commands that the limiter leaves alone.
             "limited": w.limited * (self.reasons & (Reason.TORQUE | Reason.POSITION) > 0).sum(1),
         }

@@ -162,7 +162,7 @@ def test_the_reward_at_the_goal_and_away_from_it():
     before = env.reward_sums.copy()
     env.step(still(2))
     terms = dict(zip(env.reward_names, env.reward_sums - before, strict=True))
-    np.testing.assert_allclose(terms["near"], [1.0, np.exp(-0.05 / 0.15)], rtol=1e-3)
+    np.testing.assert_allclose(terms["near"], [1.0, np.exp(-0.05 / 0.1)], rtol=1e-3)
     np.testing.assert_allclose(terms["there"], [1.0, np.exp(-6.25)], rtol=1e-2)  # (5 / 2)²
     for name in ("action_rate", "speed", "limited"):
         np.testing.assert_allclose(terms[name], 0.0, atol=1e-6)
@@ -179,7 +179,9 @@ def test_penalties_by_hand():
     action[0, :2] = [3.0, -4.0]
     env.step(action)
     terms = dict(zip(env.reward_names, env.reward_sums[:, 0] - before, strict=True))
-    assert terms["action_rate"] == pytest.approx(-0.01 * 25)  # 3² + 4²
+    assert terms["action_rate"] == pytest.approx(-0.02 * 25)  # 3² + 4²
+    torque = env.robots.joint_torque[0]
+    assert terms["torque"] == pytest.approx(-0.025 * (torque @ torque))
     # The first joint would need more than its torque to turn round; the second one gets there.
     assert terms["limited"] == pytest.approx(-0.005 * 1)
     velocity = (env.tip - tip)[0] / 0.02
