@@ -22,6 +22,7 @@ from rich.console import Console
 matplotlib.use("Agg")  # to a file, with or without a display
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import StrMethodFormatter
 
 BEGIN, END = "<!-- made by report.py: begin -->", "<!-- made by report.py: end -->"
 CURVES = "curves.png"
@@ -132,7 +133,8 @@ def _panel(axis: Axes, records: list[Record], title: str) -> None:
     if target is not None:
         axis.axhline(target, color="black", lw=0.8, ls="--", zorder=0, label="target")
     axis.set_title(title, fontsize=10)
-    axis.set_xlim(left=0)
+    axis.set_xscale("log")  # one library's minute is another's hour
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def main(arguments: Arguments) -> int:
