@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-MOTOR_PROTOCOLS = ("dynamixel",)
+MOTOR_PROTOCOLS = ("dynamixel", "unitree")  # unitree: simulated, without a driver yet
 IMU_PROTOCOLS = ("witmotion",)
 PROTOCOLS = MOTOR_PROTOCOLS + IMU_PROTOCOLS
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .randomisation import TRAINING, Uniform, Variation, foot_friction
-from .walk import COMMAND_RANGE, EPISODE_TIME, TRACK_SIGMA2, WalkEnv
+from .walk import EPISODE_TIME, Gait, WalkEnv
 
 AXES = ("vx", "vy", "yaw_rate")
 COMMAND_PERIOD = 5.0  # [s]
@@ -50,6 +50,7 @@ class MeasuredEnv(Protocol):
 
     num_envs: int
     period: float  # of a step [s]
+    gait: Gait
     action: np.ndarray  # the last one. Shape (N, n)
     command: np.ndarray  # vx, vy [m/s], yaw rate [rad/s]. Shape (N, 3)
     inputs: dict[str, np.ndarray]  # of the policy, each (N, width)
@@ -127,6 +128,7 @@ def measure(
     rng = np.random.default_rng([seed, 1])
     ticks = round(EPISODE_TIME / env.period)
     redraw, settling = round(COMMAND_PERIOD / env.period), round(SETTLING / env.period)
+    fastest = np.array(env.gait.command_range)
     env.reset(seed=seed)
     alive = np.ones(n, bool)
     score, squared = np.zeros(n), np.zeros(3)
@@ -136,7 +138,7 @@ def measure(
     scored_ticks = 0
     for tick in range(ticks - 1):  # the last tick would already reset
         if tick % redraw == 0:
-            env.set_commands(rng.uniform(-COMMAND_RANGE, COMMAND_RANGE, (n, 3)))
+            env.set_commands(rng.uniform(-fastest, fastest, (n, 3)))
         before = env.action.copy()
         _, _, terminated, _, _ = env.step(policy(env.inputs))
         alive &= ~terminated
@@ -149,10 +151,10 @@ def measure(
             )
             error = velocity - env.command
             plane = np.square(error[:, :2]).sum(1)
-            score += alive * np.exp(-plane / TRACK_SIGMA2)
+            score += alive * np.exp(-plane / env.gait.track_sigma2)
             squared += np.square(error[alive]).sum(0)
             wanted = np.square(env.command)
-            still_score += float(np.exp(-wanted[:, :2].sum(1) / TRACK_SIGMA2).mean())
+            still_score += float(np.exp(-wanted[:, :2].sum(1) / env.gait.track_sigma2).mean())
             still_squared += wanted.mean(0)
             counted += int(alive.sum())
             scored_ticks += 1

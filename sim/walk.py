@@ -7,7 +7,7 @@ privileged one is not. The limiter that guards the robot acts here too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import mujoco
 import numpy as np
@@ -24,52 +24,28 @@ from .robot_env import RobotEnv
 from .symmetry import left_right_mirror
 from .world import FOOT, height_on_floor
 
-# Lengths and speeds suit a robot of the quadruped's size: legs of two 0.1 m links, standing 0.16 m
-# high. Its standing height and its foot radius are the model's.
-
 # Commands
-COMMAND_RANGE = np.array([0.5, 0.3, 1.0])  # ± vx [m/s], vy [m/s], yaw rate [rad/s]
 COMMAND_TIME = (3.0, 7.0)  # from one command to the next [s]
 ZERO_AXIS = 0.2  # probability that an axis of the command is 0
 ZERO_ALL = 0.1  # probability that the whole command is 0
+STILL = 0.05  # a command shorter than this asks to stand
 
 # Episode
 EPISODE_TIME = 20.0  # [s]
 TILT_LIMIT = 1.0  # angle between the base's z axis and up at which it has fallen [rad]
-MIN_HEIGHT = 0.09  # of the base [m]
-
-# Action
-ACTION_SCALE = 0.35  # joint target = default pose + ACTION_SCALE · action [rad]
-ACTION_LIMIT = 4.0  # of each action: every joint reaches its limits within it
-
-# Gait: a trot, diagonal feet together
-GAIT_PERIOD = 0.5  # [s]
-SWING_HEIGHT = 0.035  # of a foot [m]
-FEET = ("front_left", "front_right", "rear_left", "rear_right")
-FOOT_PHASE = np.array([0.0, 0.5, 0.5, 0.0])  # of FEET
-STILL = 0.05  # a command shorter than this asks to stand
 
 # What only the simulator knows, behind the observation in the critic's, in this order.
 PRIVILEGED = (
     "linear_velocity",  # of the base, in the base frame [m/s]
     "angular_velocity",  # of the base, in the base frame [rad/s]
     "gravity",  # unit vector pointing down, in the base frame
-    "foot_heights",  # of the soles of FEET above the floor [m]
-    "foot_friction",  # sliding friction of FEET
+    "foot_heights",  # of the soles above the floor [m]
+    "foot_friction",  # sliding friction of the feet
 )
 
 
-def walking_terms(robot: Robot) -> tuple[Term, ...]:
-    """The observation of a walking robot: all of it measurable on board."""
-    return (
-        Deviation("gyro"),
-        Deviation("gravity"),
-        Deviation("joint_pos", tuple(robot.default_pose.tolist())),
-        Deviation("joint_vel"),
-        Deviation("previous_action"),
-        Deviation("command"),
-        Phase("clock", GAIT_PERIOD),
-    )
+# A foot: its radius is how far its site is above the floor that it touches.
+ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 
 
 @dataclass(frozen=True)
@@ -90,60 +66,146 @@ class RewardWeights:
     limited: float = -0.05
 
 
-TRACK_SIGMA2 = 0.05  # [m²/s²]
-TURN_SIGMA2 = 0.25  # [rad²/s²]
+@dataclass(frozen=True)
+class Gait:
+    """What walking means for a robot of one build and size."""
+
+    feet: tuple[str, ...]
+    """Its feet, sorted by name: a geom and a site of each, named so with `_foot` behind."""
+    phase: tuple[float, ...]
+    """Of each foot in the gait, as a fraction of the period."""
+    period: float
+    """Of the gait [s]."""
+    swing_height: float
+    """Of a foot [m]."""
+    swing_tolerance: float
+    """Error of a foot's height that the reward forgives [m]."""
+    command_range: tuple[float, float, float]
+    """± vx [m/s], vy [m/s], yaw rate [rad/s]."""
+    track_sigma2: float
+    """Squared error of the velocity at which the reward for it is 1/e [m²/s²]."""
+    turn_sigma2: float
+    """The same of the yaw rate [rad²/s²]."""
+    min_height: float
+    """Of the base: lower, and it has fallen [m]."""
+    action_scale: float
+    """Joint target = default pose + action_scale · action [rad]."""
+    action_limit: float
+    """Of each action: every joint reaches its limits within it."""
+    weights: RewardWeights = field(default_factory=RewardWeights)
+    """Of the reward's terms."""
+
+    @property
+    def commands(self) -> tuple[CommandPart, ...]:
+        """The parts of a command."""
+        parts = zip(("vx", "vy", "yaw_rate"), ("m/s", "m/s", "rad/s"), strict=True)
+        ranges = zip(parts, self.command_range, strict=True)
+        return tuple(CommandPart(name, unit, -most, most) for (name, unit), most in ranges)
+
+
+FOUR_FEET = ("front_left", "front_right", "rear_left", "rear_right")
+TROT = (0.0, 0.5, 0.5, 0.0)  # diagonal feet together
+QUADRUPED = Gait(
+    feet=FOUR_FEET,
+    phase=TROT,
+    period=0.5,
+    swing_height=0.035,
+    swing_tolerance=0.015,
+    command_range=(0.5, 0.3, 1.0),
+    track_sigma2=0.05,
+    turn_sigma2=0.25,
+    min_height=0.09,
+    action_scale=0.35,
+    action_limit=4.0,
+)
+GO1 = Gait(
+    feet=FOUR_FEET,
+    phase=TROT,
+    period=0.5,
+    swing_height=0.07,
+    swing_tolerance=0.03,
+    command_range=(1.5, 0.8, 1.2),
+    track_sigma2=0.25,
+    turn_sigma2=0.25,
+    min_height=0.15,
+    action_scale=0.5,
+    action_limit=8.0,
+    weights=RewardWeights(
+        gait=2.0, orientation=-5.0, height=-15.0, slip=-0.2, torque=-2e-4, action_rate=-0.01
+    ),
+)
+BIPED = Gait(
+    feet=("left_heel", "left_toe", "right_heel", "right_toe"),
+    phase=(0.0, 0.0, 0.5, 0.5),  # one foot, then the other
+    period=0.6,
+    swing_height=0.03,
+    swing_tolerance=0.015,
+    command_range=(0.3, 0.15, 0.6),
+    track_sigma2=0.03,
+    turn_sigma2=0.25,
+    min_height=0.16,
+    action_scale=0.3,
+    action_limit=6.0,
+)
+GAITS = {"go1": GO1, "biped": BIPED}  # by robot; another walks as the quadruped does
+
+
+def walking_terms(robot: Robot, gait: Gait) -> tuple[Term, ...]:
+    """The observation of a walking robot: all of it measurable on board."""
+    return (
+        Deviation("gyro"),
+        Deviation("gravity"),
+        Deviation("joint_pos", tuple(robot.default_pose.tolist())),
+        Deviation("joint_vel"),
+        Deviation("previous_action"),
+        Deviation("command"),
+        Phase("clock", gait.period),
+    )
 
 
 class WalkEnv(RobotEnv):
     """N walking robots: a `RobotEnv` with commands (vx [m/s], vy [m/s], yaw rate [rad/s])."""
 
     usual_robot = "quadruped"
-    action_scale = ACTION_SCALE
-    action_limit = ACTION_LIMIT
     episode_time = EPISODE_TIME
-    clock_period = GAIT_PERIOD
-    commands = tuple(
-        CommandPart(name, unit, -most, most)
-        for name, unit, most in zip(
-            ("vx", "vy", "yaw_rate"), ("m/s", "m/s", "rad/s"), COMMAND_RANGE.tolist(), strict=True
-        )
-    )
 
     def __init__(
         self,
         num_envs: int = 1,
         robot: str | Robot = "quadruped",
         randomisation: Sequence[Variation] = TRAINING,
-        weights: RewardWeights | None = None,
+        gait: Gait | None = None,
         nthread: int = 0,
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
         Args:
             num_envs: N.
-            robot: a quadruped, or its name or path as `load_robot` takes it.
+            robot: one with legs, or its name or path as `load_robot` takes it.
             randomisation: what varies from episode to episode, and during one; () for none.
-            weights: of the reward's terms.
+            gait: how it is to walk; None: as `GAITS` says, or as the quadruped does.
             nthread: threads that step the physics; 0: as many as there are processors.
 
         Raises:
             RobotFileError: robot.toml or the MJCF describes no possible robot.
-            UsageError: the robot is no quadruped with the feet `FEET` and two alike sides.
+            UsageError: the robot has other feet than the gait, or sides that are not alike.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
         robots = RobotBatch(robot, num_envs, nthread)
-        _require_feet(robots)
-        terms = walking_terms(robot)
+        self.gait = gait = gait or GAITS.get(robot.name, QUADRUPED)
+        _require_feet(robots, gait.feet)
+        self.action_scale, self.action_limit = gait.action_scale, gait.action_limit
+        self.clock_period, self.commands = gait.period, gait.commands
+        terms = walking_terms(robot, gait)
         names = [field.name for field in fields(RewardWeights)]
-        mirror = left_right_mirror(terms, PRIVILEGED, robot)
+        mirror = left_right_mirror(terms, PRIVILEGED, robot, gait.feet)
         super().__init__(robots, terms, names, mirror, randomisation)
-        self.weights = weights or RewardWeights()
-        # Of each foot, shape (4,), and of the base in the standing pose [m].
+        # Of each foot, shape (feet,), and of the base in the standing pose [m].
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]
         upright = [0, 0, 0, 1, 0, 0, 0, *robot.default_pose]
         self.standing_height = height_on_floor(robots.model, np.array(upright))
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
-        self.feet_before = np.zeros((num_envs, len(FEET), 3))
+        self.feet_before = np.zeros((num_envs, len(gait.feet), 3))
 
     def set_commands(self, command: np.ndarray) -> None:
         """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
@@ -180,7 +242,8 @@ class WalkEnv(RobotEnv):
         rng, k = self.np_random, len(ids)
         if not k:
             return
-        command = rng.uniform(-COMMAND_RANGE, COMMAND_RANGE, (k, 3))
+        fastest = np.array(self.gait.command_range)
+        command = rng.uniform(-fastest, fastest, (k, 3))
         command[rng.random((k, 3)) < ZERO_AXIS] = 0.0
         command[rng.random(k) < ZERO_ALL] = 0.0
         self.command[ids] = command
@@ -189,7 +252,7 @@ class WalkEnv(RobotEnv):
     def ends(self) -> dict[str, np.ndarray]:
         """A fall: tilted or low, or a simulation that broke down."""
         tilted = -self.robots.gravity[:, 2] < np.cos(TILT_LIMIT)
-        low = self.robots.qpos[:, 2] < MIN_HEIGHT
+        low = self.robots.qpos[:, 2] < self.gait.min_height
         return {"fall": tilted | low | self.diverged}
 
     def privileged_parts(self) -> Sequence[np.ndarray]:
@@ -206,28 +269,30 @@ class WalkEnv(RobotEnv):
 
     @property
     def foot_heights(self) -> np.ndarray:
-        """Above the floor [m]. Shape (N, 4)."""
+        """Above the floor [m]. Shape (N, feet)."""
         return self.robots.feet[:, :, 2] - self.foot_radius
 
     def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         """What walking well is."""
-        robots, w = self.robots, self.weights
+        robots, gait, w = self.robots, self.gait, self.gait.weights
         velocity, spin, gravity = robots.linear_velocity, robots.angular_velocity, robots.gravity
-        moving = (np.linalg.norm(self.command, axis=1) > STILL)[:, None]
+        command = self.command
+        moving = (np.linalg.norm(command, axis=1) > STILL)[:, None]
 
-        phase = 2 * np.pi * (self.clock / GAIT_PERIOD + FOOT_PHASE)
-        wanted_height = moving * SWING_HEIGHT * np.maximum(0.0, np.sin(phase))
+        phase = 2 * np.pi * (self.clock / gait.period + np.array(gait.phase))
+        wanted_height = moving * gait.swing_height * np.maximum(0.0, np.sin(phase))
         height_error = self.foot_heights - wanted_height
         foot_velocity = (robots.feet - self.feet_before)[:, :, :2] / self.period
         on_floor = self.foot_heights < 0.004
         deviation = robots.joint_pos - self.robot.default_pose
         return {
             # Velocity in the horizontal plane follows the command.
-            "track": w.track * np.exp(-_sq(velocity[:, :2] - self.command[:, :2]) / TRACK_SIGMA2),
+            "track": w.track
+            * np.exp(-_sq(velocity[:, :2] - self.command[:, :2]) / gait.track_sigma2),
             # Yaw rate follows the command.
-            "turn": w.turn * np.exp(-((spin[:, 2] - self.command[:, 2]) ** 2) / TURN_SIGMA2),
+            "turn": w.turn * np.exp(-((spin[:, 2] - command[:, 2]) ** 2) / gait.turn_sigma2),
             # Each foot's height follows the trot's clock, or stays on the floor.
-            "gait": w.gait * np.exp(-((height_error / 0.015) ** 2)).mean(1),
+            "gait": w.gait * np.exp(-((height_error / gait.swing_tolerance) ** 2)).mean(1),
             # The joints stay near the standing pose, the roll joints above all.
             "pose": w.pose * np.exp(-_sq(deviation) / (0.3 + 1.2 * moving[:, 0])),
             # The base stays level,
@@ -251,20 +316,18 @@ class WalkEnv(RobotEnv):
     _STATE = (*RobotEnv._STATE, "next_command", "feet_before")
 
 
-def _require_feet(robots: RobotBatch) -> None:
-    """Raise UsageError for a robot that lacks the feet of this walk, or has others."""
-    model, names = robots.model, [foot + FOOT for foot in FEET]
-    spheres = [
-        model.geom(i).name
-        for i in robots.foot_geoms.tolist()
-        if model.geom_type[i] == mujoco.mjtGeom.mjGEOM_SPHERE
+def _require_feet(robots: RobotBatch, feet: tuple[str, ...]) -> None:
+    """Raise UsageError for a robot that lacks these feet, or has others."""
+    model, names = robots.model, [foot + FOOT for foot in feet]
+    round_ones = [
+        model.geom(i).name for i in robots.foot_geoms.tolist() if model.geom_type[i] in ROUND
     ]
     sites = [model.site(i).name for i in robots.foot_sites.tolist()]
-    if spheres != names or sites != names or len(robots.foot_geoms) != len(names):
+    if round_ones != names or sites != names or len(robots.foot_geoms) != len(names):
         raise UsageError(
-            f"walk: found the foot spheres {', '.join(spheres) or 'none'} and the foot sites "
-            f"{', '.join(sites) or 'none'} of {robots.robot.name}, "
-            f"allowed are a sphere and a site each named {', '.join(names)}"
+            f"walk: found the round foot geoms {', '.join(round_ones) or 'none'} and the foot "
+            f"sites {', '.join(sites) or 'none'} of {robots.robot.name}, allowed are a sphere or "
+            f"capsule and a site each named {', '.join(names)}"
         )
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from surefoot.sim import evaluate as module
 from surefoot.sim.evaluate import Figures, Policy, evaluate, measure
-from surefoot.sim.walk import COMMAND_RANGE
+from surefoot.sim.walk import QUADRUPED
+
+COMMAND_RANGE = np.array(QUADRUPED.command_range)
 
 PERIOD = 0.02  # [s]
 EPISODE_TICKS = 1000  # 20 s
@@ -32,7 +34,7 @@ class ScriptedEnv:
     """
 
     def __init__(self, errors: np.ndarray, fall_at: dict[int, int] | None = None) -> None:
-        self.num_envs, self.period = len(errors), PERIOD
+        self.num_envs, self.period, self.gait = len(errors), PERIOD, QUADRUPED
         self.errors, self.fall_at = errors, fall_at or {}
         self.action = np.zeros((self.num_envs, 12))
         self.command = np.zeros((self.num_envs, 3))
@@ -169,7 +171,7 @@ def test_who_stands_still_is_measured_under_the_same_commands():
     ticks = np.array([REDRAW - SETTLING] * 3 + [REDRAW - SETTLING - 1])  # the last tick resets
     weights = np.repeat(ticks, 2) / (2 * ticks.sum())
     square = np.square(commands.reshape(-1, 3))
-    score = weights @ np.exp(-square[:, :2].sum(1) / module.TRACK_SIGMA2)
+    score = weights @ np.exp(-square[:, :2].sum(1) / QUADRUPED.track_sigma2)
     assert still["score"] == pytest.approx(score)
     rms = np.sqrt(weights @ square)
     assert [still[axis] for axis in ("vx", "vy", "yaw_rate")] == pytest.approx(rms.tolist())

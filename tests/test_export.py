@@ -21,7 +21,7 @@ from surefoot.models.observation import Deviation, input_widths, observe
 from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import CommandPart
-from surefoot.sim.walk import ACTION_SCALE, GAIT_PERIOD, WalkEnv
+from surefoot.sim.walk import QUADRUPED, WalkEnv
 from torch import Tensor, nn
 
 ROBOT = load_robot("quadruped")
@@ -115,8 +115,8 @@ def test_the_metadata_is_complete(exported, task: WalkEnv):
     assert table["robot"] == "quadruped"
     assert table["joints"] == list(ROBOT.joint_names)
     assert table["control_period"] == ROBOT.control_period
-    assert table["clock_period"] == GAIT_PERIOD
-    assert table["action_scale"] == ACTION_SCALE
+    assert table["clock_period"] == QUADRUPED.period
+    assert table["action_scale"] == QUADRUPED.action_scale
     assert table["default_pose"] == [0.0, 0.75, -1.5] * 4
     for key in ("lower", "upper", "torque_limit", "rate_limit", "kp", "kd"):
         assert table[key] == getattr(ROBOT, key).tolist()

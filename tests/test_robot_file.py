@@ -276,7 +276,7 @@ EXACT = [
     ),
     (
         changed('protocol = "dynamixel"', 'protocol = "canopen"'),
-        "bus.motors.protocol: found 'canopen', allowed is one of dynamixel, witmotion",
+        "bus.motors.protocol: found 'canopen', allowed is one of dynamixel, unitree, witmotion",
     ),
     (
         changed("rotation = [1.0, 0.0, 0.0, 0.0]", "rotation = [1.0, 0.0, 0.0]"),

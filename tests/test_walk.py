@@ -17,7 +17,7 @@ from surefoot.models.task import DeployableTask, Reflection, TaskEnv
 from surefoot.sim import robot_batch, walk
 from surefoot.sim.randomisation import TRAINING, Uniform, Variation, push
 from surefoot.sim.symmetry import left_right_mirror
-from surefoot.sim.walk import COMMAND_RANGE, GAIT_PERIOD, RewardWeights, WalkEnv
+from surefoot.sim.walk import QUADRUPED, RewardWeights, WalkEnv
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
@@ -282,8 +282,8 @@ def test_commands_are_redrawn_every_three_to_seven_seconds_within_range():
         seen += [env.command[changed].copy()] if changed.any() else []
         np.testing.assert_allclose(env.inputs["command"], env.command, atol=1e-7)
     commands = np.concatenate(seen)
-    assert (np.abs(commands) <= COMMAND_RANGE).all()
-    assert (np.abs(commands).max(0) > 0.9 * COMMAND_RANGE).all()
+    assert (np.abs(commands) <= np.array(QUADRUPED.command_range)).all()
+    assert (np.abs(commands).max(0) > 0.9 * np.array(QUADRUPED.command_range)).all()
     # An axis is 0 with 0.2 + 0.8 · 0.1 = 0.28; all three with 0.1 + 0.9 · 0.2³ = 0.107.
     assert np.mean(commands == 0) == pytest.approx(0.28, abs=0.08)
     assert np.mean((commands == 0).all(1)) == pytest.approx(0.107, abs=0.08)
@@ -312,10 +312,16 @@ def another(folder: Path, changes: dict[str, str]) -> Robot:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"rear_left_foot": "rear_left_toe"}, "the foot spheres front_left_foot, front_right_foot"),
+        (
+            {"rear_left_foot": "rear_left_toe"},
+            "the round foot geoms front_left_foot, front_right_foot",
+        ),
         ({'site name="rear_left_foot"': 'site name="tail"'}, "the foot sites front_left_foot"),
-        ({"front_": "fore_"}, "allowed are a sphere and a site each named front_left_foot"),
-        ({FOOT: 'type="box" size="0.014 0.014 0.014"'}, "found the foot spheres none"),
+        (
+            {"front_": "fore_"},
+            "allowed are a sphere or capsule and a site each named front_left_foot",
+        ),
+        ({FOOT: 'type="box" size="0.014 0.014 0.014"'}, "found the round foot geoms none"),
         ({'"front_left_knee"': '"front_port_knee"'}, "the other side of 'front_port_knee'"),
     ],
 )
@@ -400,10 +406,10 @@ def test_the_mirror_follows_the_order_of_the_terms():
         for name, value in inputs.items()
         if name != "clock"
     }
-    reflected["clock"] = inputs["clock"] + GAIT_PERIOD / 2
+    reflected["clock"] = inputs["clock"] + QUADRUPED.period / 2
     for terms in (env.terms, env.terms[::-1], env.terms[2:] + env.terms[:2]):
         privileged = ("foot_heights", "gravity", "linear_velocity")
-        mirror = left_right_mirror(terms, privileged, ROBOT)
+        mirror = left_right_mirror(terms, privileged, ROBOT, QUADRUPED.feet)
         observation = observe(terms, inputs, np)
         np.testing.assert_allclose(
             mirror.observation(observation), observe(terms, reflected, np), atol=1e-6
