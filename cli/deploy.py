@@ -63,11 +63,11 @@ class Arguments:
     seconds: float = 20.0
     """How long the policy runs [s]; standing up and lying down come on top."""
     command: tuple[float, ...] = ()
-    """A number for each part of the policy's command: to walk, vx vy yaw_rate [m/s, m/s, rad/s]; to
-    reach, x y z of the goal in the base frame [m]. The middle of its range if not given."""
+    """A number for each part of the policy's command: to walk, vx [m/s], vy [m/s] and yaw_rate
+    [rad/s]; to reach, x, y, z of the goal in the base frame [m]. Middle of its range by default."""
     schedule: Path | None = None
     """Commands over time: a CSV file with the column time [s] and one for each part of the command,
-    such as time,vx,vy,yaw_rate."""
+    such as time,vx,vy,yaw_rate [s, m/s, m/s, rad/s]."""
     log: Path | None = None
     """The log to write, an .mcap file; runs/deploy-<time>.mcap if not given."""
     truth: Path | None = None

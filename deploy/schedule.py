@@ -87,9 +87,12 @@ def read_schedule(path: Path, names: Sequence[str]) -> Schedule:
         try:
             time, *command = (float(value) for value in row)
         except ValueError:
-            command = []
+            found, wanted = ",".join(row), f"{len(columns)} numbers"
+            raise UsageError(f"{path}, line {line}: found {found}, allowed: {wanted}") from None
         if len(command) != len(names):
-            found, wanted = ",".join(row), len(columns)
-            raise UsageError(f"{path}, line {line}: found {found}, allowed: {wanted} numbers")
+            raise UsageError(
+                f"{path}, line {line}: found {len(command)} numbers after the time, allowed are "
+                f"{len(names)}: {', '.join(names)}"
+            )
         points.append((time, command))
     return Schedule.of(points)

@@ -102,8 +102,7 @@ def test_an_unknown_verb_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
     [
         ["deploy"],
         ["deploy", "p.onnx", "--nonsense"],
-        ["deploy", "p.onnx", "--command", "0.1", "0.2"],
-        ["deploy", "p.onnx", "--command", "0", "0", "0", "0"],
+        ["deploy", "p.onnx", "--command", "0.1", "fast"],
         ["deploy", "p.onnx", "--seconds", "soon"],
         ["train", "walk", "--algo", "dreamer"],
         ["train", "walk", "--algo", "sac", "--horizon", "24"],
