@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from ..deploy.loop import run as run_loop
 from ..deploy.preflight import advice, listen, preflight
 from ..deploy.realtime import realtime
 from ..deploy.safety import SafetyMonitor
-from ..deploy.schedule import Schedule, read_schedule
+from ..deploy.schedule import Schedule
 from ..deploy.stop import StopRequest
 from ..deploy.verdict import Fault
 from ..hardware.interface import Sample
@@ -33,14 +33,12 @@ from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import UsageError
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
-from ..models.task import CommandPart
+from .commands import check_commands, schedule_of
 from .ports import open_ports, parse_ports
 from .run_display import Display
 from .spawn import emulated_robot
 from .tables import checks_table, run_table, torque_warning
 from .terminal import confirmed, open_console
-
-MOST_BEYOND = 1.2  # times the width of the range that a policy was trained for
 
 
 @dataclass(frozen=True)
@@ -129,11 +127,11 @@ class _Plan:
 def _plan(console: Console, arguments: Arguments) -> _Plan:
     robot = load_robot(arguments.robot)
     controller = Controller(arguments.policy, robot)
-    schedule = _schedule(arguments, controller.contract.commands)
+    schedule = schedule_of(arguments.command, arguments.schedule, controller.contract.commands)
     ports = parse_ports(arguments.port, robot)
     for line in controller.contract.tightened(robot):
         console.print(line, style="yellow", soft_wrap=True)
-    _check_commands(console, controller.contract.commands, schedule)
+    check_commands(console, controller.contract.commands, schedule)
     if not 0 < arguments.seconds < math.inf:
         raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")
     if arguments.truth and not arguments.emulated:
@@ -228,38 +226,6 @@ def _log_path(arguments: Arguments) -> Path:
     if not arguments.log.parent.is_dir():
         raise UsageError(f"--log: there is no folder {arguments.log.parent}")
     return arguments.log
-
-
-def _schedule(arguments: Arguments, parts: Sequence[CommandPart]) -> Schedule:
-    if arguments.schedule:
-        return read_schedule(arguments.schedule, [part.name for part in parts])
-    command = arguments.command or [(part.lower + part.upper) / 2 for part in parts]
-    if len(command) != len(parts):
-        allowed = ", ".join(f"{part.name} [{part.unit}]" for part in parts)
-        raise UsageError(
-            f"--command: found {len(command)} numbers, allowed are {len(parts)}: {allowed}"
-        )
-    return Schedule.constant(command)
-
-
-def _check_commands(console: Console, parts: Sequence[CommandPart], schedule: Schedule) -> None:
-    """Warn of commands beyond what the policy was trained for; refuse those far beyond."""
-    for part, values in zip(parts, schedule.commands.T, strict=True):
-        middle, reach = (part.lower + part.upper) / 2, (part.upper - part.lower) / 2
-        farthest = values[np.argmax(np.abs(values - middle))]
-        found = f"{part.name}: found {farthest:g} {part.unit}"
-        if abs(farthest - middle) > MOST_BEYOND * reach + 1e-9:
-            lowest, highest = middle - MOST_BEYOND * reach, middle + MOST_BEYOND * reach
-            raise UsageError(
-                f"command {found}, allowed is {lowest:g} to {highest:g}: the policy was trained "
-                f"for {part.lower:g} to {part.upper:g}"
-            )
-        if abs(farthest - middle) > reach + 1e-9:
-            console.print(
-                f"Command {found}; the policy was trained for {part.lower:g} to {part.upper:g}.",
-                style="yellow",
-                soft_wrap=True,
-            )
 
 
 def _check(console: Console, robot: Robot, hardware: SerialRobot) -> tuple[Sample, list[str]]:

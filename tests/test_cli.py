@@ -312,14 +312,14 @@ def test_a_schedule_is_read_from_its_table(tmp_path: Path):
 def test_commands_beyond_the_trained_range_are_warned_of_and_far_beyond_refused(
     policy: str, capsys
 ):
-    from surefoot.cli.deploy import _check_commands
+    from surefoot.cli.commands import check_commands
 
     controller = Controller(policy, ROBOT)  # trained for ± 0.35, 0.2, 0.8
     console = Console(width=200)
     parts = controller.contract.commands
-    _check_commands(console, parts, Schedule.constant([0.35, -0.2, -0.8]))
+    check_commands(console, parts, Schedule.constant([0.35, -0.2, -0.8]))
     assert capsys.readouterr().out == ""
-    _check_commands(console, parts, Schedule.constant([0.0, -0.22, 0.0]))
+    check_commands(console, parts, Schedule.constant([0.0, -0.22, 0.0]))
     out = capsys.readouterr().out
     assert "vy: found -0.22 m/s; the policy was trained for -0.2 to 0.2" in out
     line = refuse(capsys, "deploy", policy, "--command", "0", "-0.25", "0")
@@ -331,11 +331,11 @@ def test_a_command_of_another_width_is_refused_by_the_names_of_its_parts(policy:
     assert "--command: found 2 numbers, allowed are 3: vx [m/s], vy [m/s], yaw_rate [rad/s]" in line
 
 
-def test_without_a_command_the_middle_of_every_range_is_commanded(policy: str):
-    from surefoot.cli.deploy import Arguments, _schedule
+def test_without_a_command_the_middle_of_every_range_is_commanded():
+    from surefoot.cli.commands import schedule_of
 
     parts = [CommandPart("x", "m", 0.1, 0.3), CommandPart("y", "m", -0.2, 0.2)]
-    schedule = _schedule(Arguments(Path(policy)), parts)
+    schedule = schedule_of((), None, parts)
     assert schedule.at(0.0) == pytest.approx([0.2, 0.0])
 
 
