@@ -526,7 +526,7 @@ def test_units_and_paths_are_printed_as_they_are(capsys, run_log: Path, tmp_path
 def test_robots_that_all_fell_at_once_have_no_error(capsys):
     figures = {
         "episodes": 2, "survival": 0.0, "score": 0.0, "torque": 1.0, "action_change": 1.0,
-        "rmse": {"vx": 0.0, "vy": 0.0, "yaw_rate": 0.0},
+        "rmse": {"vx": None, "vy": None, "yaw_rate": None},
         "standing_still": {"score": 0.25, "vx": 0.2, "vy": 0.2, "yaw_rate": 0.2},
     }  # fmt: skip
     open_console().print(evaluation_table({"nominal": figures}, "policy"))

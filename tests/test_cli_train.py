@@ -55,7 +55,7 @@ def test_train_leaves_a_whole_run(trained: tuple[Path, str]):
     result = json.loads(out.splitlines()[-1])
     assert result["steps"] == 24064  # 47 updates of 64 × 8
     assert result["policy"] == str(folder / "policy.onnx")
-    assert set(result["evaluation"]) == {"nominal", "randomised"}
+    assert list(result["evaluation"]) == ["nominal", "pushes", "randomised", "beyond"]
     names = {path.name for path in folder.iterdir()}
     assert {"policy.onnx", "config.json", "checkpoint.pt"} <= names
     assert [name for name in names if name.startswith("events.out.tfevents")]
