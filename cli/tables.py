@@ -22,13 +22,21 @@ if TYPE_CHECKING:  # it needs torch, which a robot's computer has not
     from ..control.health import Check
 
 
+def _interval(ends: Sequence[float]) -> str:
+    return "–".join(f"{end:.3f}".removeprefix("0") for end in ends)
+
+
+def _percentages(ends: Sequence[float]) -> str:
+    return "–".join(f"{100 * end:.1f}".removesuffix(".0") for end in ends)
+
+
 Show = Callable[[Any], str]
 
 # What an evaluation may have measured: its name, where the figures have it, how it is shown.
 EVALUATION_ROWS: tuple[tuple[str, str, Show], ...] = (
     ("episodes", "episodes", "{:d}".format),
     ("survival", "survival", "{:.1%}".format),
-    ("  its 95 % interval", "survival_interval", lambda ends: _interval(ends, 100, 1)),
+    ("  its 95 % interval", "survival_interval", _percentages),
     ("tracking score, 0 to 1", "score", "{:.3f}".format),
     ("  interquartile mean", "interquartile.score", lambda three: f"{three[0]:.3f}"),
     ("  its 95 % interval", "interquartile.score", lambda three: _interval(three[1:])),
@@ -36,7 +44,7 @@ EVALUATION_ROWS: tuple[tuple[str, str, Show], ...] = (
     ("vy error, RMS [m/s]", "rmse.vy", "{:.3f}".format),
     ("turn error, RMS [rad/s]", "rmse.yaw_rate", "{:.3f}".format),
     ("success: within 2 cm", "success", "{:.1%}".format),
-    ("  its 95 % interval", "success_interval", lambda ends: _interval(ends, 100, 1)),
+    ("  its 95 % interval", "success_interval", _percentages),
     ("final distance [m]", "distance", "{:.3f}".format),
     ("  interquartile mean", "interquartile.distance", lambda three: f"{three[0]:.3f}"),
     ("  its 95 % interval", "interquartile.distance", lambda three: _interval(three[1:])),
@@ -70,8 +78,9 @@ def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) ->
     """The figures of an evaluation, a column for each condition."""
     names, *rows = evaluation_rows(evaluation)
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
+    table.padding, table.pad_edge = (0, 0, 0, 1), False  # it fits a terminal of 80 columns
     for name in names:
-        table.add_column(name, justify="right" if name else "left")
+        table.add_column(name, justify="right" if name else "left", no_wrap=not name)
     for row in rows:
         table.add_row(*map(Text, row))
     return table
@@ -86,10 +95,6 @@ def _flat(figures: Mapping[str, Any], stem: str = "") -> dict[str, Any]:
         else:
             flat[stem + name] = value
     return flat
-
-
-def _interval(ends: Sequence[float], scale: float = 1, digits: int = 3) -> str:
-    return "–".join(f"{scale * end:.{digits}f}" for end in ends)
 
 
 def health_panel(checks: Sequence[Check]) -> Group:

@@ -134,6 +134,7 @@ def trial_for(commands: Sequence[CommandPart]) -> Trial:
 class Result:
     """What came of one condition."""
 
+    variations: Sequence[Variation]
     measures: Measures
     recording: Recording
 
@@ -174,7 +175,7 @@ def evaluate(
 
         env = trial.make(episodes, robot, variations)
         recording = record(policy, env, trial, commands, seed, report)
-        results[name] = Result(trial.measures(env)(recording), recording)
+        results[name] = Result(variations, trial.measures(env)(recording), recording)
     return results
 
 
