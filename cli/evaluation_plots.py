@@ -22,16 +22,21 @@ COMMAND, ACHIEVED, EPISODE, MARK = "#777777", "#2b6cb0", "#90bde8", "#dd6b20"
 SMOOTHING = 0.5  # [s]
 LAST = 1.0  # of a command, over which its error is averaged [s]
 COLUMNS = 3  # of the overview
+UNITS = {"torque": "N·m", "distance": "m", "time_to_reach": "s"}  # of measures that have one
 
 
-def plot_overview(results: Mapping[str, Result], still: Mapping[str, float]) -> Figure:
+def plot_overview(
+    results: Mapping[str, Result], parts: Sequence[CommandPart], still: Mapping[str, float]
+) -> Figure:
     """Every measure under every condition: the episodes, interquartile mean and its interval.
 
     Args:
         results: by condition.
+        parts: of the command.
         still: figures of a robot that stands still, by name, for those measures that it has.
     """
     conditions = list(results)
+    units = UNITS | {f"{part.name}_error": part.unit for part in parts}
     values = {name: result.measures.values() for name, result in results.items()}
     names = [name for name, v in values[conditions[0]].items() if v.dtype != bool]
     rows = -(-len(names) // COLUMNS)
@@ -44,13 +49,14 @@ def plot_overview(results: Mapping[str, Result], still: Mapping[str, float]) -> 
             found = found[np.isfinite(found)]
             if len(found):
                 where = row + jitter.uniform(-0.25, 0.25, len(found))
-                axis.plot(found, where, ".", ms=3, color=EPISODE, alpha=0.6, mew=0)
+                axis.plot(found, where, ".", ms=5, color=EPISODE, alpha=0.8, mew=0)
                 low, high = interquartile_interval(found)
                 axis.plot([low, high], [row, row], color=MARK, lw=3, solid_capstyle="butt")
                 axis.plot(interquartile_mean(found), row, "o", color=MARK, ms=5)
         if name in still:
             axis.axvline(still[name], color=COMMAND, lw=1, ls="--")
-        axis.set_title(name.replace("_", " "), fontsize=10)
+        unit = f" [{units[name]}]" if name in units else ""
+        axis.set_title(name.replace("_", " ") + unit, fontsize=10)
         axis.set_yticks(range(len(conditions)), conditions)
         axis.set_ylim(len(conditions) - 0.5, -0.5)
         axis.label_outer(remove_inner_ticks=False)
@@ -74,11 +80,12 @@ def plot_condition(result: Result, parts: Sequence[CommandPart]) -> Figure:
             _follow(axis, recording, int(episode), index)
             axis.set_ylabel(part.unit)
             axis.set_title(f"{part.name}, {name}" if index == 0 else part.name, fontsize=10)
-    grid[0, 0].legend(loc="upper right", fontsize=8)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=8, frameon=False)
     command, error = last_errors(recording)
     for index, (axis, part) in enumerate(zip(grid[-1], parts, strict=True)):
         axis.axhline(0, color=COMMAND, lw=1)
-        axis.plot(command[:, index], error[:, index], ".", ms=3, color=ACHIEVED, alpha=0.5, mew=0)
+        axis.plot(command[:, index], error[:, index], ".", ms=5, color=ACHIEVED, alpha=0.5, mew=0)
         axis.set_xlabel(f"commanded {part.name} [{part.unit}]")
         axis.set_ylabel(f"mean error [{part.unit}]")
     grid[-1, 0].set_title(f"all episodes, last {LAST:g} s of each command", fontsize=10)
@@ -122,11 +129,12 @@ def last_errors(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
 
 def plot_learning(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure | None:
     """The curves of a training by name, steps and values; None where none of the usual ones is."""
+    ends = [name.partition("/")[2] for name in curves if name.startswith("end/")]
     groups = {
         "return of an episode": ["episode/return"],
         "length of an episode [steps]": ["episode/length"],
         "reward by term, mean of a step": [name for name in curves if name.startswith("reward/")],
-        "what ended episodes, share": [name for name in curves if name.startswith("end/")],
+        f"ended early, share: {', '.join(ends)}": [f"end/{end}" for end in ends],
     }
     groups = {title: [n for n in names if n in curves] for title, names in groups.items()}
     groups = {title: names for title, names in groups.items() if names}
@@ -142,8 +150,8 @@ def plot_learning(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure
             steps, values = curves[name]
             style = {"label": name.partition("/")[2]} if rank < 6 else {"color": EPISODE, "lw": 0.6}
             axis.plot(steps / 1e6, values, **style)
-        if len(names) > 1 or names[0].startswith("end/"):
-            axis.legend(fontsize=7)
+        if len(names) > 1:
+            axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("million steps")
     return figure

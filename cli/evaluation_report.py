@@ -57,7 +57,7 @@ def write_report(
     still = still | {f"{name}_error": value for name, value in still.items()}
     sections = [
         _section("Figures", _table(evaluation_rows(figures)), _how_to_read(seed)),
-        _section("Every episode", _image(plot_overview(results, still)), OVERVIEW),
+        _section("Every episode", _image(plot_overview(results, policy.commands, still)), OVERVIEW),
         _section("In motion", _videos(policy, results, console)),
     ]
     for name, result in results.items():
@@ -98,7 +98,9 @@ def _section(title: str, content: str, small: str = "") -> str:
 def _table(rows: Sequence[Sequence[str]]) -> str:
     head, *body = rows
     lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
+    lines += [
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body
+    ]
     return "<table>" + "\n".join(lines) + "</table>"
 
 
@@ -179,7 +181,7 @@ def _about(policy: TrainedPolicy) -> str:
     said = ("task", "algorithm", "steps", "seconds", "seed", "commit")
     ranges = [f"{c.name} {c.lower:g} to {c.upper:g} {c.unit}" for c in policy.commands]
     rows = [
-        ["", ""],
+        ["", "as its file says"],
         ["robot", contract.robot],
         ["commands", ", ".join(ranges)],
         ["sha256", policy.controller.sha256],
