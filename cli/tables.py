@@ -78,7 +78,8 @@ def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) ->
     """The figures of an evaluation, a column for each condition."""
     names, *rows = evaluation_rows(evaluation)
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
-    table.padding, table.pad_edge = (0, 0, 0, 1), False  # it fits a terminal of 80 columns
+    # So that it fits a terminal of 80 columns.
+    table.padding, table.pad_edge, table.show_edge = (0, 0, 0, 1), False, False
     for name in names:
         table.add_column(name, justify="right" if name else "left", no_wrap=not name)
     for row in rows:

@@ -13,14 +13,19 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from surefoot.__main__ import main
 from surefoot.cli import evaluation_report as module
 from surefoot.cli.evaluation_plots import last_errors, learning_curves, plot_learning, smoothed
+from surefoot.cli.tables import evaluation_table
+from surefoot.deploy.controller import Controller
 from surefoot.models.errors import RenderError
+from surefoot.models.robot_file import MODELS, load_robot
 from surefoot.sim.measures import Recording
 from surefoot.sim.walk import WalkEnv
 from verbs import refuse
 
+WALK = MODELS / "quadruped" / "walk.onnx"
 VOID = {"img", "meta"}
 
 
@@ -175,3 +180,18 @@ def test_learning_curves_are_tensorboards(tmp_path: Path):
     assert figure is not None
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["return of an episode", "reward by term, mean of a step"]
+
+
+def test_the_table_fits_eighty_columns_and_older_figures_are_still_shown():
+    evaluation = Controller(WALK, load_robot("quadruped")).contract.evaluation
+    console = Console(width=80, file=io.StringIO())
+    console.print(evaluation_table(evaluation, "walk.onnx"))
+    assert f"{evaluation['nominal']['score']:.3f}" in console.file.getvalue()  # pyright: ignore
+    interval = {"survival_interval": [0.9852, 1.0], "interquartile": {"score": [0.9, 0.89, 0.91]}}
+    figures = {**evaluation["nominal"], **interval, "cost_of_transport": 0.85}
+    conditions = dict.fromkeys(("nominal", "pushes", "randomised", "beyond"), figures)
+    console = Console(width=80, file=io.StringIO())
+    console.print(evaluation_table(conditions, "walk.onnx"))
+    text = console.file.getvalue()  # pyright: ignore
+    assert "…" not in text and all(name in text for name in conditions)
+    assert text.count("98.5–100") == text.count(".890–.910") == 4
