@@ -127,6 +127,7 @@ def _results(
             policy.act,
             policy.commands,
             policy.robot,
+            policy.output,
             episodes,
             seed,
             lambda share: progress.update(bar, completed=share),

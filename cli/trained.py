@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..deploy.contract import Contract
 from ..deploy.controller import Controller, open_session, read_contract, read_policy
 from ..deploy.log.format import POLICY_FILE
 from ..models.errors import PolicyError
+from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.task import CommandPart
@@ -28,7 +28,12 @@ class TrainedPolicy:
     @property
     def commands(self) -> tuple[CommandPart, ...]:
         """What it is commanded by, and the ranges that it was trained for."""
-        return commands_of(self.controller.contract)
+        return tuple(self.controller.contract.commands)
+
+    @property
+    def output(self) -> Output:
+        """What its actions stand for."""
+        return self.controller.contract.output
 
     def act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Inputs by name, each (N, width), to actions (N, n)."""
@@ -58,12 +63,3 @@ def open_policy(path: Path, robot: str | None) -> TrainedPolicy:
     if controller.contract.initial_state is not None:
         raise PolicyError(f"{file}: found a policy with memory, allowed is one without")
     return TrainedPolicy(file, loaded, controller)
-
-
-def commands_of(contract: Contract) -> tuple[CommandPart, ...]:
-    """What a policy is commanded by."""
-    parts = (("vx", "m/s"), ("vy", "m/s"), ("yaw_rate", "rad/s"))
-    return tuple(
-        CommandPart(name, unit, -most, most)
-        for (name, unit), most in zip(parts, contract.command_range, strict=True)
-    )

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 
 from ..models.errors import UsageError
 from ..models.robot import Robot
-from . import randomisation as vary
-from .randomisation import Per, Uniform, Variation
-from .robot_batch import MAX_DELAY, SUBSTEPS
+from .quantities import Per, foot_friction, push
+from .randomisation import Uniform, Variation
+from .servos import MAX_DELAY, SUBSTEPS
 
 BEYOND = 1.75
 
-FRICTION_ONLY: tuple[Variation, ...] = (Variation(vary.foot_friction, Uniform(0.4, 1.0)),)
+FRICTION_ONLY: tuple[Variation, ...] = (Variation(foot_friction, Uniform(0.4, 1.0)),)
 SHOVES: tuple[Variation, ...] = (
-    Variation(vary.push, Uniform(-0.5, 0.5), Per.AXIS, every=Uniform(2.0, 4.0)),
+    Variation(push, Uniform(-0.5, 0.5), Per.AXIS, every=Uniform(2.0, 4.0)),
 )
 
 
@@ -102,4 +102,5 @@ def _kinds(robot: Robot) -> dict[str, Factor | Offset]:
             ("payload", "centre_of_mass", "encoder_offset", "gyro_bias", "imu_mounting", "push"),
             Offset(),
         ),
+        "held_mass": Offset(lowest=0.0),
     }

@@ -17,11 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..models.errors import UsageError
+from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.task import CommandPart
 from .conditions import FRICTION_ONLY, SHOVES, conditions
 from .measures import Measures, Recording
-from .randomisation import TRAINING, Variation
+from .randomisation import ARM_TORQUE_TRAINING, ARM_TRAINING, TRAINING, Variation
+from .reach import ReachEnv
+from .reach_measures import ReachMeasures
 from .walk import WalkEnv
 from .walk_measures import WalkMeasures
 
@@ -91,7 +94,6 @@ class MeasuredEnv(Protocol):
 class Trial:
     """How policies are evaluated at one task."""
 
-    commands: tuple[str, ...]  # names of the command's parts
     make: Callable[[int, Robot, Sequence[Variation]], Any]  # N, robot, variations → environment
     nominal: Sequence[Variation]
     pushes: Sequence[Variation]
@@ -101,33 +103,54 @@ class Trial:
     command_period: float | None  # None: the task draws one command for each episode [s]
 
 
+def walking(output: Output) -> Trial:
+    """Velocities to follow."""
+    return Trial(
+        make=lambda count, robot, variations: WalkEnv(count, robot, variations),
+        nominal=FRICTION_ONLY,
+        pushes=SHOVES,
+        training=TRAINING,
+        achieved=walk_velocity,
+        measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
+        command_period=COMMAND_PERIOD,
+    )
+
+
+def reaching(output: Output) -> Trial:
+    """Goals for the tip of an arm."""
+    return Trial(
+        make=lambda count, robot, variations: ReachEnv(count, robot, variations, output=output),
+        nominal=(),
+        pushes=(),
+        training=ARM_TORQUE_TRAINING if output == "joint_torque" else ARM_TRAINING,
+        achieved=lambda env: env.tip,
+        measures=lambda env: ReachMeasures.of,
+        command_period=None,
+    )
+
+
 def walk_velocity(env: Any) -> np.ndarray:
     """vx, vy [m/s] and yaw rate [rad/s] of the base, in its own frame. Shape (N, 3)."""
     robots = env.robots
     return np.column_stack((robots.linear_velocity[:, :2], robots.angular_velocity[:, 2]))
 
 
-WALKING = Trial(
-    commands=("vx", "vy", "yaw_rate"),
-    make=lambda count, robot, variations: WalkEnv(count, robot, variations),
-    nominal=FRICTION_ONLY,
-    pushes=SHOVES,
-    training=TRAINING,
-    achieved=walk_velocity,
-    measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
-    command_period=COMMAND_PERIOD,
-)
-TRIALS = (WALKING,)
+# By the names of the command's parts.
+TRIALS: Mapping[tuple[str, ...], Callable[[Output], Trial]] = {
+    ("vx", "vy", "yaw_rate"): walking,
+    ("x", "y", "z"): reaching,
+}
 
 
-def trial_for(commands: Sequence[CommandPart]) -> Trial:
-    """The trial for policies with these commands. Raises UsageError where there is none."""
+def trial_for(commands: Sequence[CommandPart], output: Output) -> Trial:
+    """The trial for policies of these. Raises UsageError where there is none."""
     names = tuple(part.name for part in commands)
-    for trial in TRIALS:
-        if trial.commands == names:
-            return trial
-    known = ", or ".join(" ".join(trial.commands) for trial in TRIALS)
-    raise UsageError(f"evaluation: found a policy commanded by {' '.join(names)}, allowed: {known}")
+    if names not in TRIALS:
+        known = ", or ".join(" ".join(each) for each in TRIALS)
+        raise UsageError(
+            f"evaluation: found a policy commanded by {' '.join(names)}, allowed: {known}"
+        )
+    return TRIALS[names](output)
 
 
 @dataclass(frozen=True)
@@ -148,6 +171,7 @@ def evaluate(
     policy: Policy,
     commands: Sequence[CommandPart],
     robot: Robot,
+    output: Output = "joint_target",
     episodes: int = 256,
     seed: int = 0,
     on_progress: OnProgress = lambda _share: None,
@@ -158,6 +182,7 @@ def evaluate(
         policy: inputs by name, each (N, width), to actions (N, n).
         commands: the policy's, and the ranges that it was trained for: no others are given.
         robot: which it was trained for.
+        output: what its actions stand for.
         episodes: N, under each condition.
         seed: of commands, randomisation and noise.
         on_progress: called with the share done, 0 to 1.
@@ -165,7 +190,7 @@ def evaluate(
     Raises:
         UsageError: no task has such commands, or the robot is none for it.
     """
-    trial = trial_for(commands)
+    trial = trial_for(commands, output)
     plan = conditions(robot, trial.nominal, trial.pushes, trial.training)
     results = {}
     for index, (name, variations) in enumerate(plan.items()):

@@ -8,9 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from .measures import Effort, Recording, effort, mean
+from .reach import SUCCESS
 from .statistics import share_interval
-
-REACHED = 0.02  # distance of the tip from its goal [m]
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class ReachMeasures(Effort):
 
     distance: np.ndarray  # of the tip from its goal, at the end [m]; NaN after a fall
     start_distance: np.ndarray  # at the first tick [m]
-    reached: np.ndarray  # whether the end was within `REACHED`. bool
+    reached: np.ndarray  # whether the end was within `SUCCESS`. bool
     time_to_reach: np.ndarray  # from when on it stayed within it [s]; NaN if not at the end
 
     @classmethod
@@ -27,8 +26,8 @@ class ReachMeasures(Effort):
         """Measure a recording of goals, one an episode."""
         distance = np.linalg.norm(recording.achieved - recording.command, axis=-1).astype(float)
         final = np.where(recording.alive[-1], distance[-1], np.nan)
-        reached = final <= REACHED
-        far = distance > REACHED
+        reached = final <= SUCCESS
+        far = distance > SUCCESS
         # Ticks up to and with the last one that was too far away; a row is what a tick ended in.
         late = np.where(far.any(0), len(far) - np.argmax(far[::-1], axis=0), 0)
         return cls(
@@ -62,7 +61,7 @@ class ReachMeasures(Effort):
             "distance": mean(self.distance),
             "time_to_reach": mean(self.time_to_reach),
             "standing_still": {
-                "success": float((self.start_distance <= REACHED).mean()),
+                "success": float((self.start_distance <= SUCCESS).mean()),
                 "distance": float(self.start_distance.mean()),
             },
         }

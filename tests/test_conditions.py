@@ -8,7 +8,8 @@ from surefoot.models.errors import UsageError
 from surefoot.models.robot_file import load_robot
 from surefoot.sim.conditions import FRICTION_ONLY, SHOVES, conditions, widened
 from surefoot.sim.randomisation import TRAINING, Per, Uniform, Variation, randomise
-from surefoot.sim.robot_batch import MAX_DELAY, RobotBatch
+from surefoot.sim.robot_batch import RobotBatch
+from surefoot.sim.servos import MAX_DELAY
 
 ROBOT = load_robot("quadruped")
 WIDE = {v.name: v.distribution for v in widened(TRAINING, ROBOT)}

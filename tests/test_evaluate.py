@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from surefoot.models.errors import UsageError
+from surefoot.models.limits import Output
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import CommandPart
-from surefoot.sim import evaluate as module
-from surefoot.sim.evaluate import WALKING, Policy, Trial, evaluate, record, trial_for
+from surefoot.sim.evaluate import Policy, Trial, evaluate, record, trial_for, walking
 from surefoot.sim.measures import Recording
+from surefoot.sim.randomisation import ARM_TORQUE_TRAINING
+from surefoot.sim.reach import ReachEnv
 from surefoot.sim.reach_measures import ReachMeasures
 from surefoot.sim.walk import QUADRUPED, WalkEnv
 from surefoot.sim.walk_measures import WalkMeasures
@@ -24,6 +26,7 @@ REDRAW, SETTLING = 250, 50  # 5 s and 1 s
 ROBOT = load_robot("quadruped")
 COMMAND_RANGE, SIGMA2 = np.array(QUADRUPED.command_range), QUADRUPED.track_sigma2
 COMMANDS = QUADRUPED.commands
+WALKING = walking("joint_target")
 LIMIT, MASS = 2.0, 2.5  # torque limit [N·m] and mass [kg] of the robots that are written down
 
 
@@ -300,7 +303,6 @@ class ScriptedArm(ScriptedEnv):
 def test_a_second_task_is_evaluated_by_the_same_protocol():
     parts = tuple(CommandPart(axis, "m", 0.1, 0.3) for axis in "xyz")
     trial = Trial(
-        commands=("x", "y", "z"),
         make=lambda count, robot, variations: ScriptedArm(),
         nominal=(),
         pushes=(),
@@ -348,7 +350,7 @@ def test_a_robot_that_stands_survives_and_misses_by_the_command(short):
 
 def test_the_same_seed_gives_the_same_figures(short):
     def figures(seed: int, on_progress=lambda share: None):
-        results = evaluate(stand, COMMANDS, ROBOT, 3, seed, on_progress)
+        results = evaluate(stand, COMMANDS, ROBOT, "joint_target", 3, seed, on_progress)
         return {name: result.figures for name, result in results.items()}
 
     shares: list[float] = []
@@ -378,16 +380,30 @@ def test_values_and_figures_name_the_same_measures():
     assert values["survived"].dtype == bool
 
 
+@pytest.mark.parametrize("output", ["joint_target", "joint_torque"])
+def test_an_arm_that_does_nothing_reaches_nothing(output: Output):
+    arm = load_robot("arm")
+    actions: list[int] = []
+
+    def idle(inputs) -> np.ndarray:
+        actions.append(1)
+        return np.zeros((len(inputs["command"]), len(arm.joints)), np.float32)
+
+    results = evaluate(idle, ReachEnv.commands, arm, output, 8, seed=1)
+    assert list(results) == ["nominal", "randomised", "beyond"]  # nothing pushes an arm
+    for result in results.values():
+        figures = result.figures
+        assert figures["survival"] == 1.0
+        assert figures["success"] <= 0.25 and figures["distance"] > 0.05
+    assert len(actions) == 3 * (ReachEnv(1).episode_ticks - 1)
+
+
 def test_a_policy_with_other_commands_is_refused():
-    assert trial_for(COMMANDS) is WALKING
-    with pytest.raises(UsageError, match="found a policy commanded by tail, allowed: vx vy yaw"):
-        trial_for([CommandPart("tail", "rad", -1, 1)])
+    with pytest.raises(
+        UsageError, match=r"found a policy commanded by tail, allowed: vx vy yaw_rate, or x y z$"
+    ):
+        trial_for([CommandPart("tail", "rad", -1, 1)], "joint_target")
     swapped = (COMMANDS[1], COMMANDS[0], COMMANDS[2])
     with pytest.raises(UsageError, match="vy vx yaw_rate"):
-        trial_for(swapped)
-
-
-def test_a_task_without_a_trial_is_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "TRIALS", (WALKING, replace(WALKING, commands=("x", "y"))))
-    with pytest.raises(UsageError, match=r"vx vy yaw_rate, or x y$"):
-        trial_for([CommandPart("x", "m", 0, 1)])
+        trial_for(swapped, "joint_target")
+    assert trial_for(ReachEnv.commands, "joint_torque").training == ARM_TORQUE_TRAINING
