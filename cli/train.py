@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..deploy.workstation.export import add_evaluation
 from ..deploy.workstation.reopen import reopen
 from ..models.errors import UsageError
 from ..models.provenance import commit
+from ..models.task import CommandPart
 from ..sim import randomisation
 from ..sim.robot_env import RobotEnv
 from ..sim.tasks import TASKS, make_task
@@ -35,7 +37,6 @@ from .train_options import arguments_for as arguments_for  # for __main__
 from .training_display import TrainingDisplay, shown_count
 
 DEFAULT_MINUTES = 4.0
-EVALUATED = ("walk",)  # robots' tasks that `surefoot evaluate` has a protocol for
 FOREIGN_EPISODES = 10  # of the evaluation of a task that is no robot's
 
 
@@ -145,16 +146,16 @@ def _export(
 ) -> dict[str, Any]:
     """Write a robot's policy.onnx, with its evaluation inside."""
     policy = folder / POLICY_FILE
-    export_run(folder, policy)
+    contract = export_run(folder, policy)
     result: dict[str, Any] = {"policy": str(policy)}
     name = arguments.robot or TASKS[arguments.task].usual_robot
-    if arguments.episodes and arguments.task in EVALUATED:
+    if arguments.episodes:
         figures = measure(policy, name, arguments.episodes, arguments.seed, console)
         add_evaluation(policy, figures)
         show(figures, policy, console)
         result["evaluation"] = figures
     robot = "" if name == "quadruped" else f" --robot {name}"
-    commanded = " ".join(f"{value:g}" for value in _example(TASKS[arguments.task]))
+    commanded = " ".join(f"{value:g}" for value in _example(contract.commands))
     for line in (
         "Next:",
         f"  {command()} deploy {shown(policy)}{robot} --emulated --command {commanded}",
@@ -164,9 +165,9 @@ def _export(
     return result
 
 
-def _example(task: type[RobotEnv]) -> list[float]:
+def _example(commands: Sequence[CommandPart]) -> list[float]:
     """A command well inside its range: more than the middle of its first part."""
-    first, *others = task.commands
+    first, *others = commands
     return [
         round(first.lower + 0.7 * (first.upper - first.lower), 3),
         *(round((part.lower + part.upper) / 2, 3) for part in others),
