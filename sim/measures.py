@@ -1,14 +1,15 @@
 """What is measured of an episode: pure functions of a recording, a figure for each episode.
 
-A task's measures are a frozen dataclass of arrays (N,), made by `of` from a `Recording`: `values`
-gives what statistics are made of, a number for each episode, and `figures` the few numbers in which
-a table or a policy's metadata holds them all. NaN stands where an episode has no such figure.
+A task's measures are a frozen dataclass of arrays (N,), made by its `of` from a `Recording`:
+`values` gives what statistics are made of, a number for each episode, and `figures` the few numbers
+in which a table or a policy's metadata holds them all. NaN stands where an episode has no such
+figure.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,11 +40,6 @@ class Recording:
 
 class Measures(Protocol):
     """The measures of N episodes."""
-
-    @classmethod
-    def of(cls, recording: Recording) -> Self:
-        """Measure a recording."""
-        ...
 
     @property
     def merit(self) -> np.ndarray:

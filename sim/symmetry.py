@@ -80,7 +80,7 @@ def _partners(names: Sequence[str], robot: Robot) -> np.ndarray:
     for name in names:
         side = next((side for side in other if side in name), None)
         partner = name.replace(side, other[side]) if side else None
-        if partner not in names:
+        if partner is None or partner not in names:
             raise UsageError(
                 f"walk: found nothing on the other side of '{name}' of {robot.name}, allowed are "
                 "joints and feet whose names pair up by left and right"
