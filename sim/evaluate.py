@@ -1,8 +1,8 @@
 """How well a policy does its task: a written protocol, so that two figures can be compared.
 
 Deterministic policy; `episodes` episodes under each condition, from the same seeds for every
-policy. Velocity commands are uniform over what the policy says it was trained for, drawn anew every
-5 s; the first second after that is left out of the errors. A goal stays the same for an episode.
+policy. Commands are uniform over what the policy says it was trained for: velocities are drawn anew
+every 5 s, and the first second after that is left out of the errors; a goal stays for an episode.
 What is measured is recorded first, tick by tick, and computed then by pure functions: a task's
 `Measures`, a number for each episode. docs/evaluation.md says all of it in full.
 """
@@ -65,7 +65,6 @@ class MeasuredEnv(Protocol):
     num_envs: int
     period: float  # of a step [s]
     inputs: dict[str, np.ndarray]  # of the policy, each (N, width)
-    command: np.ndarray  # shape (N, c)
 
     @property
     def robots(self) -> Motion:
@@ -100,7 +99,7 @@ class Trial:
     training: Sequence[Variation]
     achieved: Callable[[Any], np.ndarray]  # environment → what became of the command, (N, c)
     measures: Callable[[Any], Callable[[Recording], Measures]]  # environment → what measures
-    command_period: float | None  # None: the task draws one command for each episode [s]
+    command_period: float | None  # None: one command for each episode [s]
 
 
 def walking(output: Output) -> Trial:
@@ -220,14 +219,13 @@ def record(
     period = trial.command_period or env.period * env.episode_ticks
     redraw, settling = round(period / env.period), round(SETTLING / env.period)
     env.reset(seed=seed)
-    command = env.command.copy()
     torque_limit = env.robots.field("actuator_forcerange")[:, :, 1].copy()
     mass = env.robots.field("body_mass").sum(1)
     alive = np.ones((ticks, env.num_envs), bool)
     rows: dict[str, np.ndarray] = {}
     for tick in range(ticks):
-        if trial.command_period and tick % redraw == 0:
-            command = rng.uniform(lower, upper, command.shape)
+        if tick % redraw == 0:
+            command = rng.uniform(lower, upper, (env.num_envs, len(commands)))
             env.set_commands(command)
         action = policy(env.inputs)
         _, _, terminated, _, _ = env.step(action)
