@@ -138,7 +138,8 @@ def replay_sim(
         raise UsageError(f"{log.path}: found no tick")
     first = ticks[0]
     pose = np.clip(first["joint_pos"].astype(np.float64), robot.lower, robot.upper)
-    simulated = SimulatedRobot(robot, seed=seed, joint_pos=pose)
+    output: Output = "joint_torque" if Mode.TORQUE in ticks["mode"] else "joint_target"
+    simulated = SimulatedRobot(robot, seed=seed, joint_pos=pose, output=output)
     start = int(first["tick"])
     joint_pos, qpos = [], []
     for index, tick in enumerate(ticks):
