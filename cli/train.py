@@ -74,6 +74,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     if arguments.task in TASKS:
         env = _robots(arguments)
         about |= {"robot": arguments.robot or env.usual_robot, "output": env.output}
+        about["terrain"] = arguments.terrain
         about |= {"randomisation": randomisation.describe(env.randomisation)}
         about |= robot_facts(env.robot)
     else:
@@ -126,6 +127,7 @@ def _robots(arguments: AnyArguments) -> RobotEnv:
         arguments.output,
         varied,
         distributed.threads(),
+        arguments.terrain,
     )
 
 

@@ -58,6 +58,8 @@ class _Common:
     output: Output = "joint_target"
     """What the policy gives a robot's motors: joint targets [rad] or, of reach, joint torques
     [N·m]."""
+    terrain: bool = False
+    """Walk on rough ground, blocks, steps and slopes, from easy to hard as each robot earns it."""
     minutes: float | None = None
     """Budget of training time [min]; 4 if neither this nor --steps is given. A resumed run's counts
     from its start, and is its own if neither is given."""
@@ -157,7 +159,7 @@ def _as_begun(said: AnyArguments, folder: Path) -> AnyArguments:
         "seed": saved["seed"],
         "from_": Path(about["from"]) if "from" in about else None,
         "run": folder,
-        **{name: about[name] for name in ("robot", "output", "pool") if name in about},
+        **{name: about[name] for name in ("robot", "output", "terrain", "pool") if name in about},
     }
     if saved["algorithm"] == "ppo":
         begun = Arguments(**own, config=PPOConfig(**config))

@@ -18,7 +18,10 @@ from ..models.robot import Robot
 from ..models.rotation import rotate_inverse
 from .sensors import Imperfections, measured_gravity, measured_gyro, measured_joints
 from .servos import SUBSTEPS, training_model
+from .terrain import Terrain
 from .world import FOOT
+
+UP = np.array([0.0, 0.0, 1.0])
 
 
 class RobotBatch:
@@ -29,7 +32,12 @@ class RobotBatch:
     """
 
     def __init__(
-        self, robot: Robot, num_envs: int, nthread: int = 0, output: Output = "joint_target"
+        self,
+        robot: Robot,
+        num_envs: int,
+        nthread: int = 0,
+        output: Output = "joint_target",
+        terrain: Terrain | None = None,
     ) -> None:
         """Nominal robots with perfect sensors, all at the model's `qpos0`.
 
@@ -39,6 +47,7 @@ class RobotBatch:
             nthread: threads that step them; 0: as many as there are processors. The bits don't
                 depend on it.
             output: what `step` takes.
+            terrain: the ground; None: level.
 
         Raises:
             RobotFileError: the MJCF has other joints than robot.toml, another order of them, or
@@ -48,7 +57,7 @@ class RobotBatch:
         self.num_envs = num_envs
         self.output: Output = output
         self.floating = robot.imu is not None
-        self.model = training_model(robot, output)
+        self.model = training_model(robot, output, terrain)
         _require_joint_order(self.model, robot)
         n = len(robot.joints)
         self.joint_qpos = slice(self.model.nq - n, None)  # the joints' part of qpos
@@ -65,6 +74,9 @@ class RobotBatch:
         self.foot_sites = _feet(self.model, mujoco.mjtObj.mjOBJ_SITE)
         self.imperfections = Imperfections.none(num_envs, n)
         self._fields: dict[str, np.ndarray] = {}
+        # Of the base, in its own frame. Shapes (N, 3).
+        self.gravity = np.tile([0.0, 0.0, -1.0], (num_envs, 1))  # unit vector pointing down
+        self.linear_velocity = np.zeros((num_envs, 3))  # [m/s]
         self._gyro_before = np.zeros((num_envs, 3))
         self._gravity_before = np.zeros((num_envs, 3))
         self._reset_history, self._history_ctrl = _fresh_history(self.model)
@@ -78,16 +90,6 @@ class RobotBatch:
     def joint_vel(self) -> np.ndarray:
         """True joint velocities [rad/s]. Shape (N, n)."""
         return self.qvel[:, self.joint_dofs]
-
-    @property
-    def gravity(self) -> np.ndarray:
-        """Unit vector pointing down, in the base frame. Shape (N, 3)."""
-        return -rotate_inverse(self.qpos[:, 3:7], np.array([0.0, 0.0, 1.0]))
-
-    @property
-    def linear_velocity(self) -> np.ndarray:
-        """Velocity of the base, in the base frame [m/s]. Shape (N, 3)."""
-        return rotate_inverse(self.qpos[:, 3:7], self.qvel[:, :3])
 
     @property
     def angular_velocity(self) -> np.ndarray:
@@ -129,6 +131,7 @@ class RobotBatch:
         history[:, self._history_ctrl] = ctrl[:, :, None]
         self.history[ids] = history
         self.batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_POS)
+        self._look(ids)
         self._remember_motion(ids)
 
     def step(self, command: np.ndarray) -> None:
@@ -141,6 +144,7 @@ class RobotBatch:
             command = command - self.imperfections.encoder_offset
         self.ctrl[:] = command
         self.batch.step(nstep=SUBSTEPS)
+        self._look(slice(None))
 
     def measure(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """What the sensors say: joint_pos, joint_vel and, of an IMU, gyro and gravity.
@@ -155,6 +159,13 @@ class RobotBatch:
         if self.floating:
             said["gyro"] = measured_gyro(wrong, (self.angular_velocity, self._gyro_before), rng)
         return said
+
+    def _look(self, ids: np.ndarray | slice) -> None:
+        """Turn into the base's frame what is asked for again and again."""
+        if self.floating:
+            rotation = self.qpos[ids, 3:7]
+            self.gravity[ids] = -rotate_inverse(rotation, UP)
+            self.linear_velocity[ids] = rotate_inverse(rotation, self.qvel[ids, :3])
 
     def _remember_motion(self, ids: np.ndarray | slice) -> None:
         """What the IMU's values of this tick may be late by."""
@@ -183,6 +194,7 @@ class RobotBatch:
         self._gyro_before[:] = state["gyro_before"]
         self._gravity_before[:] = state["gravity_before"]
         self.batch.state[:] = state["state"]
+        self._look(slice(None))
 
 
 def _feet(model: mujoco.MjModel, kind: mujoco.mjtObj) -> np.ndarray:

@@ -32,6 +32,7 @@ class RobotEnv(gym.vector.VectorEnv):
     usual_robot: str  # as `load_robot` takes it
     outputs: tuple[Output, ...] = ("joint_target",)  # that the task can be learned with
     output: Output = "joint_target"
+    has_terrain = False  # whether the task can be on ground that is not level
     # Joint target = default pose + action_scale · action [rad], or torque = action_scale · action.
     action_scale: float | tuple[float, ...]
     action_limit: float  # of each action: every joint reaches its limits within it

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..models.rotation import cross
+
 # Standard deviations at noise scale 1.
 GYRO_NOISE = 0.05  # [rad/s]
 GRAVITY_NOISE = 0.01
@@ -62,7 +64,7 @@ def measured_gyro(wrong: Imperfections, truth: Truth, rng: np.random.Generator) 
 
 def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """`vector` turned by a small rotation vector [rad], to first order. Shapes (N, 3)."""
-    return vector + np.cross(rotation, vector)
+    return vector + cross(rotation, vector)
 
 
 def _delayed(wrong: Imperfections, truth: Truth) -> np.ndarray:

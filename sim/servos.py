@@ -15,6 +15,7 @@ import mujoco
 
 from ..models.limits import Output
 from ..models.robot import Robot
+from .terrain import Terrain
 from .world import build_spec
 
 SUBSTEPS = 4
@@ -26,9 +27,11 @@ INPUT = {
 }
 
 
-def training_model(robot: Robot, output: Output = "joint_target") -> mujoco.MjModel:
+def training_model(
+    robot: Robot, output: Output = "joint_target", terrain: Terrain | None = None
+) -> mujoco.MjModel:
     """The model that policies are trained on: the robot in its world, with servos for `output`."""
-    spec = build_spec(robot)
+    spec = build_spec(robot, terrain)
     timestep = robot.control_period / SUBSTEPS
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST

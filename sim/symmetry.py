@@ -10,6 +10,7 @@ from ..models.errors import UsageError
 from ..models.observation import Phase, Term
 from ..models.robot import Robot
 from ..models.task import Mirror, Reflection
+from .course import SCAN_MIRRORED
 
 _Columns = tuple[np.ndarray, np.ndarray]  # index and sign of a Reflection
 
@@ -48,6 +49,7 @@ def left_right_mirror(
         "angular_velocity": axial,
         "foot_heights": on_feet,
         "foot_friction": on_feet,
+        "ground": (SCAN_MIRRORED, np.ones(len(SCAN_MIRRORED))),
     }
     half_a_period = (np.arange(2), -np.ones(2))
     observation = [half_a_period if isinstance(t, Phase) else columns[t.input] for t in terms]

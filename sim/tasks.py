@@ -27,6 +27,7 @@ def make_task(
     output: Output = "joint_target",
     randomisation: Sequence[Variation] | None = None,
     nthread: int = 0,
+    terrain: bool = False,
 ) -> RobotEnv:
     """N robots at a task.
 
@@ -37,9 +38,10 @@ def make_task(
         output: what actions stand for.
         randomisation: what varies; what the task trains with if not given.
         nthread: threads that step the physics; 0: as many as there are processors.
+        terrain: on ground that is not level.
 
     Raises:
-        UsageError: no such task, or not with that robot, output or randomisation.
+        UsageError: no such task, or not with that robot, output, randomisation or terrain.
         RobotFileError: robot.toml or the MJCF describes no possible robot.
     """
     if name not in TASKS:
@@ -48,7 +50,12 @@ def make_task(
     if output not in task.outputs:
         allowed = " or ".join(task.outputs)
         raise UsageError(f"output: found {output} for {name}, allowed is {allowed}")
+    if terrain and not task.has_terrain:
+        able = " or ".join(each for each, cls in TASKS.items() if cls.has_terrain)
+        raise UsageError(f"terrain: found it asked for with {name}, allowed with {able}")
     options: dict[str, Any] = {"nthread": nthread}
+    if terrain:
+        options["terrain"] = True
     if len(task.outputs) > 1:
         options["output"] = output
     if randomisation is not None:

@@ -18,7 +18,7 @@ import numpy as np
 RESOLUTION = 0.2  # of the grid, in standing heights
 TILE = 100  # points along the side of a tile
 LEVELS = 6
-PLATFORM = 0.1  # of a tile's side, in its middle: level, to begin on
+PLATFORM = 0.2  # of a tile's side, in its middle: level, to begin on
 BORDER = 20  # points of the field's repetition around it, farther than a robot moves in a tick
 
 # At the hardest level, in standing heights.
@@ -39,6 +39,11 @@ class Terrain:
     def tile(self) -> float:
         """Side of a tile [m]."""
         return TILE * self.spacing
+
+    @property
+    def levels(self) -> int:
+        """Of difficulty."""
+        return len(self.heights) // TILE
 
     @property
     def period(self) -> np.ndarray:

@@ -7,7 +7,8 @@ privileged one is not. The limiter that guards the robot acts here too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -17,12 +18,16 @@ from ..models.limits import Reason
 from ..models.observation import Deviation, Phase, Term
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
-from ..models.task import CommandPart
+from ..models.rotation import heading
+from .course import Course
+from .gaits import GAITS, QUADRUPED, Gait, RewardWeights
 from .randomisation import TRAINING, Variation
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
+from .servos import training_model
 from .symmetry import left_right_mirror
-from .world import FOOT, height_on_floor
+from .terrain import make_terrain
+from .world import FOOT, pose_on_floor
 
 # Commands
 COMMAND_TIME = (3.0, 7.0)  # from one command to the next [s]
@@ -41,113 +46,11 @@ PRIVILEGED = (
     "gravity",  # unit vector pointing down, in the base frame
     "foot_heights",  # of the soles above the floor [m]
     "foot_friction",  # sliding friction of the feet
-)
+)  # and "ground", the heights around it against those under its feet [m], where there is terrain
 
 
 # A foot: its radius is how far its site is above the floor that it touches.
 ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
-
-
-@dataclass(frozen=True)
-class RewardWeights:
-    """Weights of the reward's terms; each term is described where it is computed."""
-
-    track: float = 1.0
-    turn: float = 0.6
-    gait: float = 1.0
-    pose: float = 0.3
-    orientation: float = -3.0
-    height: float = -40.0
-    bounce: float = -0.5
-    wobble: float = -0.05
-    slip: float = -1.0
-    torque: float = -0.025
-    action_rate: float = -0.03
-    limited: float = -0.05
-
-
-@dataclass(frozen=True)
-class Gait:
-    """What walking means for a robot of one build and size."""
-
-    feet: tuple[str, ...]
-    """Its feet, sorted by name: a geom and a site of each, named so with `_foot` behind."""
-    phase: tuple[float, ...]
-    """Of each foot in the gait, as a fraction of the period."""
-    period: float
-    """Of the gait [s]."""
-    swing_height: float
-    """Of a foot [m]."""
-    swing_tolerance: float
-    """Error of a foot's height that the reward forgives [m]."""
-    command_range: tuple[float, float, float]
-    """± vx [m/s], vy [m/s], yaw rate [rad/s]."""
-    track_sigma2: float
-    """Squared error of the velocity at which the reward for it is 1/e [m²/s²]."""
-    turn_sigma2: float
-    """The same of the yaw rate [rad²/s²]."""
-    min_height: float
-    """Of the base: lower, and it has fallen [m]."""
-    action_scale: float
-    """Joint target = default pose + action_scale · action [rad]."""
-    action_limit: float
-    """Of each action: every joint reaches its limits within it."""
-    weights: RewardWeights = field(default_factory=RewardWeights)
-    """Of the reward's terms."""
-
-    @property
-    def commands(self) -> tuple[CommandPart, ...]:
-        """The parts of a command."""
-        parts = zip(("vx", "vy", "yaw_rate"), ("m/s", "m/s", "rad/s"), strict=True)
-        ranges = zip(parts, self.command_range, strict=True)
-        return tuple(CommandPart(name, unit, -most, most) for (name, unit), most in ranges)
-
-
-FOUR_FEET = ("front_left", "front_right", "rear_left", "rear_right")
-TROT = (0.0, 0.5, 0.5, 0.0)  # diagonal feet together
-QUADRUPED = Gait(
-    feet=FOUR_FEET,
-    phase=TROT,
-    period=0.5,
-    swing_height=0.035,
-    swing_tolerance=0.015,
-    command_range=(0.5, 0.3, 1.0),
-    track_sigma2=0.05,
-    turn_sigma2=0.25,
-    min_height=0.09,
-    action_scale=0.35,
-    action_limit=4.0,
-)
-GO1 = Gait(
-    feet=FOUR_FEET,
-    phase=TROT,
-    period=0.5,
-    swing_height=0.07,
-    swing_tolerance=0.03,
-    command_range=(1.5, 0.8, 1.2),
-    track_sigma2=0.25,
-    turn_sigma2=0.25,
-    min_height=0.15,
-    action_scale=0.5,
-    action_limit=8.0,
-    weights=RewardWeights(
-        gait=2.0, orientation=-5.0, height=-15.0, slip=-0.2, torque=-2e-4, action_rate=-0.01
-    ),
-)
-BIPED = Gait(
-    feet=("left_heel", "left_toe", "right_heel", "right_toe"),
-    phase=(0.0, 0.0, 0.5, 0.5),  # one foot, then the other
-    period=0.6,
-    swing_height=0.03,
-    swing_tolerance=0.015,
-    command_range=(0.3, 0.15, 0.6),
-    track_sigma2=0.03,
-    turn_sigma2=0.25,
-    min_height=0.16,
-    action_scale=0.3,
-    action_limit=6.0,
-)
-GAITS = {"go1": GO1, "biped": BIPED}  # by robot; another walks as the quadruped does
 
 
 def walking_terms(robot: Robot, gait: Gait) -> tuple[Term, ...]:
@@ -167,6 +70,7 @@ class WalkEnv(RobotEnv):
     """N walking robots: a `RobotEnv` with commands (vx [m/s], vy [m/s], yaw rate [rad/s])."""
 
     usual_robot = "quadruped"
+    has_terrain = True
     episode_time = EPISODE_TIME
 
     def __init__(
@@ -176,6 +80,7 @@ class WalkEnv(RobotEnv):
         randomisation: Sequence[Variation] = TRAINING,
         gait: Gait | None = None,
         nthread: int = 0,
+        terrain: bool = False,
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
@@ -185,25 +90,29 @@ class WalkEnv(RobotEnv):
             randomisation: what varies from episode to episode, and during one; () for none.
             gait: how it is to walk; None: as `GAITS` says, or as the quadruped does.
             nthread: threads that step the physics; 0: as many as there are processors.
+            terrain: walk on rough ground, blocks, steps and slopes, from easy to hard as it is
+                earned; without it, on level ground.
 
         Raises:
             RobotFileError: robot.toml or the MJCF describes no possible robot.
             UsageError: the robot has other feet than the gait, or sides that are not alike.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
-        robots = RobotBatch(robot, num_envs, nthread)
+        # Of the base in the standing pose [m].
+        self.standing_height = float(pose_on_floor(training_model(robot), robot.default_pose)[2])
+        ground = make_terrain(self.standing_height) if terrain else None
+        self.course = Course(ground, num_envs, self.standing_height) if ground else None
+        robots = RobotBatch(robot, num_envs, nthread, terrain=ground)
         self.gait = gait = gait or GAITS.get(robot.name, QUADRUPED)
         _require_feet(robots, gait.feet)
         self.action_scale, self.action_limit = gait.action_scale, gait.action_limit
         self.clock_period, self.commands = gait.period, gait.commands
         terms = walking_terms(robot, gait)
         names = [field.name for field in fields(RewardWeights)]
-        mirror = left_right_mirror(terms, PRIVILEGED, robot, gait.feet)
+        self.seen = PRIVILEGED + (("ground",) if terrain else ())  # by the critic
+        mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
         super().__init__(robots, terms, names, mirror, randomisation)
-        # Of each foot, shape (feet,), and of the base in the standing pose [m].
-        self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]
-        upright = [0, 0, 0, 1, 0, 0, 0, *robot.default_pose]
-        self.standing_height = height_on_floor(robots.model, np.array(upright))
+        self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
         self.feet_before = np.zeros((num_envs, len(gait.feet), 3))
 
@@ -216,14 +125,18 @@ class WalkEnv(RobotEnv):
     # --- the task -----------------------------------------------------------------------------
 
     def initial_state(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standing, nearly; a random heading."""
+        """Standing, nearly, on the tile that is earned; a random heading."""
         rng, k, n = self.np_random, len(ids), len(self.robot.joints)
         qpos = np.zeros((k, self.robots.model.nq))
         qvel = np.zeros((k, self.robots.model.nv))
         pose = self.robot.default_pose + rng.uniform(-0.1, 0.1, (k, n))
-        heading = rng.uniform(-np.pi, np.pi, k)
+        turned = rng.uniform(-np.pi, np.pi, k)
         qpos[:, 2] = self.standing_height + rng.uniform(0.0, 0.01, k)
-        qpos[:, 3], qpos[:, 6] = np.cos(heading / 2), np.sin(heading / 2)
+        if self.course:
+            survived = self.ticks[ids] >= self.episode_ticks
+            qpos[:, :2] = self.course.begin(ids, survived)
+            qpos[:, 2] += self.course.terrain.height(qpos[:, :2])
+        qpos[:, 3], qpos[:, 6] = np.cos(turned / 2), np.sin(turned / 2)
         qpos[:, 7:] = np.clip(pose, self.robot.lower, self.robot.upper)
         qvel[:, :6] = rng.uniform(-0.1, 0.1, (k, 6))
         return qpos, qvel
@@ -236,7 +149,18 @@ class WalkEnv(RobotEnv):
     def go_on(self) -> None:
         """A new command every few seconds."""
         self.feet_before[:] = self.robots.feet
+        if self.course:
+            self._follow_course(self.course)
         self._redraw_commands(np.flatnonzero(self.time >= self.next_command))
+
+    def _follow_course(self, course: Course) -> None:
+        velocity = self.robots.linear_velocity[:, :2]
+        course.follow(velocity, self.command[:, :2], self.period)
+        # Who left the first period of the ground goes on in it.
+        xy = self.robots.qpos[:, :2]
+        moved = course.terrain.wrapped(xy) - xy
+        xy += moved
+        self.feet_before[:, :, :2] += moved[:, None]
 
     def _redraw_commands(self, ids: np.ndarray) -> None:
         rng, k = self.np_random, len(ids)
@@ -252,7 +176,7 @@ class WalkEnv(RobotEnv):
     def ends(self) -> dict[str, np.ndarray]:
         """A fall: tilted or low, or a simulation that broke down."""
         tilted = -self.robots.gravity[:, 2] < np.cos(TILT_LIMIT)
-        low = self.robots.qpos[:, 2] < self.gait.min_height
+        low = self.height < self.gait.min_height
         return {"fall": tilted | low | self.diverged}
 
     def privileged_parts(self) -> Sequence[np.ndarray]:
@@ -265,12 +189,29 @@ class WalkEnv(RobotEnv):
             "foot_heights": self.foot_heights,
             "foot_friction": robots.field("geom_friction")[:, robots.foot_geoms, 0],
         }
-        return [parts[name] for name in PRIVILEGED]
+        if self.course:
+            xy, turned = robots.qpos[:, :2], heading(robots.qpos[:, 3:7])
+            parts["ground"] = self.course.scan(xy, turned) - self._ground[:, None]
+        return [parts[name] for name in self.seen]
 
     @property
     def foot_heights(self) -> np.ndarray:
-        """Above the floor [m]. Shape (N, feet)."""
-        return self.robots.feet[:, :, 2] - self.foot_radius
+        """Above the ground [m]. Shape (N, feet)."""
+        feet = self.robots.feet
+        heights = feet[:, :, 2] - self.foot_radius
+        return heights - self.course.terrain.height(feet[:, :, :2]) if self.course else heights
+
+    @property
+    def height(self) -> np.ndarray:
+        """Of the base above the ground under the feet [m]. Shape (N,)."""
+        return self.robots.qpos[:, 2] - self._ground
+
+    @property
+    def _ground(self) -> np.ndarray:
+        """Mean height of the ground under the feet [m]. Shape (N,)."""
+        if self.course is None:
+            return np.zeros(self.num_envs)
+        return self.course.terrain.height(self.robots.feet[:, :, :2]).mean(1)
 
     def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         """What walking well is."""
@@ -281,14 +222,14 @@ class WalkEnv(RobotEnv):
 
         phase = 2 * np.pi * (self.clock / gait.period + np.array(gait.phase))
         wanted_height = moving * gait.swing_height * np.maximum(0.0, np.sin(phase))
-        height_error = self.foot_heights - wanted_height
+        foot_heights = self.foot_heights
+        height_error = foot_heights - wanted_height
         foot_velocity = (robots.feet - self.feet_before)[:, :, :2] / self.period
-        on_floor = self.foot_heights < 0.004
+        on_floor = foot_heights < 0.004
         deviation = robots.joint_pos - self.robot.default_pose
         return {
             # Velocity in the horizontal plane follows the command.
-            "track": w.track
-            * np.exp(-_sq(velocity[:, :2] - self.command[:, :2]) / gait.track_sigma2),
+            "track": w.track * np.exp(-_sq(velocity[:, :2] - command[:, :2]) / gait.track_sigma2),
             # Yaw rate follows the command.
             "turn": w.turn * np.exp(-((spin[:, 2] - command[:, 2]) ** 2) / gait.turn_sigma2),
             # Each foot's height follows the trot's clock, or stays on the floor.
@@ -298,7 +239,7 @@ class WalkEnv(RobotEnv):
             # The base stays level,
             "orientation": w.orientation * _sq(gravity[:, :2]),
             # at its height,
-            "height": w.height * (robots.qpos[:, 2] - self.standing_height) ** 2,
+            "height": w.height * (self.height - self.standing_height) ** 2,
             # without bouncing
             "bounce": w.bounce * velocity[:, 2] ** 2,
             # or rolling and pitching.
@@ -313,7 +254,24 @@ class WalkEnv(RobotEnv):
             "limited": w.limited * (self.reasons & (Reason.TORQUE | Reason.POSITION) > 0).sum(1),
         }
 
+    def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Beside those of all tasks: on a terrain, the `terrain/level` that was walked on."""
+        found = super().statistics(ends)
+        return found | {"terrain/level": self.course.level.astype(float)} if self.course else found
+
     _STATE = (*RobotEnv._STATE, "next_command", "feet_before")
+
+    def get_state(self) -> dict[str, Any]:
+        """See `RobotEnv.get_state`; the curriculum is part of it."""
+        course = {k: v.copy() for k, v in self.course.arrays().items()} if self.course else {}
+        return {**super().get_state(), "course": course}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """See `RobotEnv.set_state`."""
+        super().set_state(state)
+        if self.course:
+            for name, value in state["course"].items():
+                self.course.arrays()[name][:] = value
 
 
 def _require_feet(robots: RobotBatch, feet: tuple[str, ...]) -> None:

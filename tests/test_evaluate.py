@@ -13,11 +13,12 @@ from surefoot.models.limits import Output
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import CommandPart
 from surefoot.sim.evaluate import Policy, Trial, evaluate, record, trial_for, walking
+from surefoot.sim.gaits import QUADRUPED
 from surefoot.sim.measures import Recording
 from surefoot.sim.randomisation import ARM_TORQUE_TRAINING
 from surefoot.sim.reach import ReachEnv
 from surefoot.sim.reach_measures import ReachMeasures
-from surefoot.sim.walk import QUADRUPED, WalkEnv
+from surefoot.sim.walk import WalkEnv
 from surefoot.sim.walk_measures import WalkMeasures
 
 PERIOD = 0.02  # [s]

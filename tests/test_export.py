@@ -21,7 +21,8 @@ from surefoot.models.observation import Deviation, input_widths, observe
 from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import CommandPart
-from surefoot.sim.walk import QUADRUPED, WalkEnv
+from surefoot.sim.gaits import QUADRUPED
+from surefoot.sim.walk import WalkEnv
 from torch import Tensor, nn
 
 ROBOT = load_robot("quadruped")

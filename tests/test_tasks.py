@@ -75,7 +75,7 @@ def test_the_table_of_tasks():
     [
         (("fly", 1), "task: found fly, allowed are walk, reach, reach-goals"),
         (("walk", 1, None, "joint_torque"), "output: found joint_torque for walk, allowed is join"),
-        (("walk", 1, "arm"), "walk: found the foot spheres none"),
+        (("walk", 1, "arm"), "walk: found the round foot geoms none"),
         (("reach", 1, "quadruped"), "reach: found quadruped, with a free base"),
     ],
 )

@@ -15,9 +15,10 @@ from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import DeployableTask, Reflection, TaskEnv
 from surefoot.sim import robot_batch, walk
+from surefoot.sim.gaits import QUADRUPED, RewardWeights
 from surefoot.sim.randomisation import TRAINING, Uniform, Variation, push
 from surefoot.sim.symmetry import left_right_mirror
-from surefoot.sim.walk import QUADRUPED, RewardWeights, WalkEnv
+from surefoot.sim.walk import WalkEnv
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
@@ -429,8 +430,8 @@ def test_physics_observation_and_reward_are_the_same_in_the_mirror(
     """With a solver that converges: PGS with few iterations depends on the contacts' order."""
     training_model = robot_batch.training_model
 
-    def converged(robot, output):
-        model = training_model(robot, output)
+    def converged(*words):
+        model = training_model(*words)
         model.opt.iterations, model.opt.tolerance = 1000, 0.0
         return model
 
