@@ -16,6 +16,7 @@ from .models.errors import RenderError, SurefootError
 VERBS = {
     "train": "learn a policy in simulation",
     "evaluate": "measure a policy in simulation",
+    "play": "drive a policy in simulation by keyboard",
     "export": "turn a training run into one ONNX file",
     "emulate": "run an emulated robot behind pseudo-terminals",
     "deploy": "run a policy on a robot",

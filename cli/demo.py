@@ -11,14 +11,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..deploy.controller import Controller
-from ..deploy.log.reader import read_log
+from ..deploy.log.reader import RunLog, read_log
 from ..deploy.log.summary import summarise
 from ..deploy.workstation.judge import AXES, Walk, judge
 from ..deploy.workstation.replay import logged_robot, replay_policy
@@ -129,7 +128,7 @@ def _demonstrate(console: Console, arguments: Arguments, folder: Path) -> int:
     plot_walk(robot, log, truth, folder / WALK_PLOT)
     plot_joints(robot, sim, folder / JOINTS_PLOT)
     if arguments.video:
-        _film(console, robot, log.ticks, truth, folder / (GIF if arguments.gif else VIDEO))
+        _film(console, robot, log, truth, folder / (GIF if arguments.gif else VIDEO))
     made = ", ".join(sorted(path.name for path in folder.iterdir()))
     console.print(f"In {folder}/: {made}", soft_wrap=True)
     if arguments.json:
@@ -138,10 +137,10 @@ def _demonstrate(console: Console, arguments: Arguments, folder: Path) -> int:
     return 0 if walked else 1
 
 
-def _film(console: Console, robot: Robot, ticks: np.ndarray, truth: Truth, path: Path) -> None:
-    whole = truth.between(ticks["start"][0], ticks["start"][-1])
+def _film(console: Console, robot: Robot, log: RunLog, truth: Truth, path: Path) -> None:
+    whole = truth.between(log.ticks["start"][0], log.ticks["start"][-1])
     try:
-        render(console, robot, ticks, whole.time, whole.qpos, path)
+        render(console, robot, log, whole.time, whole.qpos, path)
     except RenderError as error:  # the walk is no worse for it
         console.print(f"No video: {error}", style="yellow", soft_wrap=True)
 

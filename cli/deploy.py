@@ -25,7 +25,7 @@ from ..deploy.loop import run as run_loop
 from ..deploy.preflight import advice, listen, preflight
 from ..deploy.realtime import realtime
 from ..deploy.safety import SafetyMonitor
-from ..deploy.schedule import Schedule, read_schedule
+from ..deploy.schedule import Schedule
 from ..deploy.stop import StopRequest
 from ..deploy.verdict import Fault
 from ..hardware.interface import Sample
@@ -33,13 +33,12 @@ from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import UsageError
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
+from .commands import check_commands, schedule_of
 from .ports import open_ports, parse_ports
 from .run_display import Display
 from .spawn import emulated_robot
 from .tables import checks_table, run_table, torque_warning
 from .terminal import confirmed, open_console
-
-MOST_BEYOND = 1.2  # times the commands that a policy was trained for
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,12 @@ class Arguments:
     """Start an emulated robot and use its ports."""
     seconds: float = 20.0
     """How long the policy runs [s]; standing up and lying down come on top."""
-    command: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Forward and left speed [m/s] and yaw rate [rad/s]; 1.2 times the policy's range at most."""
+    command: tuple[float, ...] = ()
+    """A number for each part of the policy's command: to walk, vx [m/s], vy [m/s] and yaw_rate
+    [rad/s]; to reach, x, y, z of the goal in the base frame [m]. Middle of its range by default."""
     schedule: Path | None = None
-    """Commands over time: a CSV file with the columns time,vx,vy,yaw_rate [s, m/s, m/s, rad/s]."""
+    """Commands over time: a CSV file with the column time [s] and one for each part of the command,
+    such as time,vx,vy,yaw_rate [s, m/s, m/s, rad/s]."""
     log: Path | None = None
     """The log to write, an .mcap file; runs/deploy-<time>.mcap if not given."""
     truth: Path | None = None
@@ -126,11 +127,11 @@ class _Plan:
 def _plan(console: Console, arguments: Arguments) -> _Plan:
     robot = load_robot(arguments.robot)
     controller = Controller(arguments.policy, robot)
-    schedule = _schedule(arguments)
+    schedule = schedule_of(arguments.command, arguments.schedule, controller.contract.commands)
     ports = parse_ports(arguments.port, robot)
     for line in controller.contract.tightened(robot):
         console.print(line, style="yellow", soft_wrap=True)
-    _check_commands(console, controller, schedule)
+    check_commands(console, controller.contract.commands, schedule)
     if not 0 < arguments.seconds < math.inf:
         raise UsageError(f"--seconds: found {arguments.seconds}, allowed is a number > 0")
     if arguments.truth and not arguments.emulated:
@@ -143,13 +144,14 @@ def _plan(console: Console, arguments: Arguments) -> _Plan:
 @contextmanager
 def _open(plan: _Plan) -> Iterator[SerialRobot]:
     """The robot behind its ports, or an emulated one behind ports of its own."""
-    arguments, robot = plan.arguments, plan.robot
+    arguments, robot, output = plan.arguments, plan.robot, plan.controller.contract.output
     with ExitStack() as stack:
         if arguments.emulated:
-            emulated = emulated_robot(arguments.robot, arguments.truth, arguments.seed)
-            hardware = open_robot(robot, stack.enter_context(emulated))
+            emulated = emulated_robot(arguments.robot, arguments.truth, arguments.seed, output)
+            hardware = open_robot(robot, stack.enter_context(emulated), output=output)
         else:
-            hardware = open_ports(robot, plan.ports, ", or --emulated for a robot of its own")
+            otherwise = ", or --emulated for a robot of its own"
+            hardware = open_ports(robot, plan.ports, otherwise, output)
         stack.callback(hardware.close)
         yield hardware
 
@@ -162,11 +164,12 @@ def _run_logged(
     log = LogWriter(
         plan.log,
         robot.joint_names,
+        [f"{part.name} [{part.unit}]" for part in plan.controller.contract.commands],
         attachments={ROBOT_FILE: robot.toml.encode(), POLICY_FILE: plan.controller.model},
         metadata={
             "robot": {"name": robot.name},
             "run": {name: str(value) for name, value in asdict(plan.arguments).items()},
-            "initial_configuration": _initial_configuration(sample),
+            "initial_configuration": _initial_configuration(robot, sample),
         },
     )
     summary = None
@@ -190,7 +193,8 @@ def _drive(console: Console, plan: _Plan, hardware: SerialRobot, log: LogWriter)
     """The run itself, under a bar with the time left, or a table of what a dry run would do."""
     robot, seconds, dry_run = plan.robot, plan.arguments.seconds, plan.arguments.dry_run
     total = seconds + (0 if dry_run else 2 * robot.safety.stand_time)
-    monitor = SafetyMonitor(robot, hardware, dry_run=dry_run)
+    output = plan.controller.contract.output
+    monitor = SafetyMonitor(robot, hardware, dry_run, output)
     display = Display(console, robot, total, dry_run)
     with display, StopRequest().on_signals() as stop, realtime() as notes:
         for note in notes:
@@ -222,30 +226,6 @@ def _log_path(arguments: Arguments) -> Path:
     if not arguments.log.parent.is_dir():
         raise UsageError(f"--log: there is no folder {arguments.log.parent}")
     return arguments.log
-
-
-def _schedule(arguments: Arguments) -> Schedule:
-    if arguments.schedule is None:
-        return Schedule.constant(arguments.command)
-    return read_schedule(arguments.schedule)
-
-
-def _check_commands(console: Console, controller: Controller, schedule: Schedule) -> None:
-    """Warn of commands beyond what the policy was trained for; refuse those far beyond."""
-    trained = np.array(controller.contract.command_range)
-    fastest = np.abs(schedule.commands).max(0)
-    if (fastest > MOST_BEYOND * trained + 1e-9).any():
-        raise UsageError(
-            f"commands: found up to {fastest.tolist()}, allowed is up to {MOST_BEYOND:g} times "
-            f"what the policy was trained for, {trained.tolist()}"
-        )
-    if (fastest > trained + 1e-9).any():
-        console.print(
-            f"The policy was trained for commands up to {trained.tolist()}; "
-            f"these go up to {fastest.tolist()}.",
-            style="yellow",
-            soft_wrap=True,
-        )
 
 
 def _check(console: Console, robot: Robot, hardware: SerialRobot) -> tuple[Sample, list[str]]:
@@ -287,10 +267,10 @@ def _declined(console: Console, arguments: Arguments, why: list[str]) -> int:
     return 1
 
 
-def _initial_configuration(sample: Sample) -> dict[str, str]:
+def _initial_configuration(robot: Robot, sample: Sample) -> dict[str, str]:
     """How the robot lay before it moved, for people: [rad], unit vector, [V]."""
     return {
         "joint_pos": jsonlib.dumps(sample.joint_pos.tolist()),
-        "gravity": jsonlib.dumps(sample.gravity.tolist()),
+        **({"gravity": jsonlib.dumps(sample.gravity.tolist())} if robot.imu else {}),
         "voltage": jsonlib.dumps(np.nan_to_num(sample.health.voltage).tolist()),
     }

@@ -13,6 +13,7 @@ import tyro
 
 from ..hardware.emulated.process import Emulator, Pace
 from ..hardware.emulated.robot import EmulatedRobot
+from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..sim.plant import MujocoPlant
@@ -33,6 +34,8 @@ class Arguments:
     """Write the true motion here as CSV, a row every 20 ms; the host never sees it."""
     seed: int = 0
     """Random seed, of sensor noise and bias, and of each part's own friction and mass."""
+    output: Output = "joint_target"
+    """What its motors are set up for: joint_target is operating mode 5, joint_torque mode 0."""
     json: bool = False
     """First line on stdout: {"ports": {bus: device}}. Last line: how well it kept real time."""
     parent_pid: int | None = None
@@ -45,7 +48,7 @@ def run(arguments: Arguments) -> int:
         os.setsid()  # a terminal's Ctrl-C is for the parent alone
     robot = load_robot(arguments.robot)
     plant = MujocoPlant(robot, arguments.seed)
-    emulated = EmulatedRobot(robot, plant, arguments.seed)
+    emulated = EmulatedRobot(robot, plant, arguments.seed, output=arguments.output)
     emulator = Emulator(emulated, arguments.truth, arguments.parent_pid)
     try:
         if arguments.json:

@@ -1,86 +1,134 @@
-"""`surefoot evaluate`: how well a policy walks in simulation."""
+"""`surefoot evaluate`: how well a policy does its task in simulation."""
 
 from __future__ import annotations
 
+import csv
 import json as jsonlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..deploy.controller import Controller
 from ..models.errors import UsageError
-from ..models.robot_file import load_robot
-from ..sim.evaluate import evaluate
+from ..sim.evaluate import MOST_EPISODES, Result, evaluate
 from .tables import evaluation_table
-from .terminal import open_console
+from .terminal import open_console, require_file
+from .trained import TrainedPolicy, open_policy
 
-LITTLE = 0.05  # of the tracking score
+LITTLE = 0.05  # of a score or a share of successes
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure how a policy walks in simulation: does it fall, does it follow, at what effort.
+    """Measure a policy in simulation: does it fall, does it follow, at what effort.
 
-    Each episode lasts 20 s, with a random velocity commanded anew every 5 s; the second after that
-    is left out. Tracking score: 1 where the horizontal velocity is as commanded, falling off with
-    the error, 0 after a fall. Nominal: only the floor's friction differs between episodes.
-    Randomised: all that training randomises, pushes included. A robot that just stands still
+    Each walking episode lasts 20 s, with a velocity commanded anew every 5 s within what the policy
+    was trained for; the second after that is left out. Tracking score: 1 where the horizontal
+    velocity is as commanded, falling off with the error, 0 after a fall. Nominal: only the floor's
+    friction differs between episodes; pushes: shoved by up to 0.5 m/s every 2 to 4 s; randomised:
+    all that training randomises; beyond: that, in wider ranges. A robot that just stands still
     scores too, and the table says how much: a policy has to be better than that.
+    docs/evaluation.md has the protocol and the definitions in full.
     """
 
     policy: tyro.conf.Positional[Path]
-    """The policy, an .onnx file."""
-    robot: str = "quadruped"
-    """Name of a robot that Surefoot ships, or the path of a robot.toml."""
+    """The policy, an .onnx file, or the folder of a run that holds its policy.onnx."""
+    robot: str | None = None
+    """Name of a robot that Surefoot ships, or the path of a robot.toml; by default the shipped
+    robot that the policy names."""
     episodes: int = 256
     """Episodes of 20 s under each condition."""
     seed: int = 0
-    """Random seed, of commands, randomisation and noise."""
+    """Random seed, of commands, randomisation and noise. The same seed gives the same figures."""
+    report: Path | None = None
+    """Write an .html file that holds all of it: figures, plots, a video, and the learning curves
+    where the policy lies in its run's folder."""
+    values: Path | None = None
+    """Write every episode's values as a .csv file."""
     json: bool = False
     """End with one JSON object on the last line."""
 
 
 def run(arguments: Arguments) -> int:
-    """Print the figures under every condition."""
+    """Print the figures under every condition, and write what else is asked for."""
     console = open_console()
-    figures = measure(
-        arguments.policy, arguments.robot, arguments.episodes, arguments.seed, console
-    )
+    for path, flag, ending in (
+        (arguments.report, "--report", ".html"),
+        (arguments.values, "--values", ".csv"),
+    ):
+        if path:
+            require_file(path, flag, (ending,))
+    policy = open_policy(arguments.policy, arguments.robot)
+    results = _results(policy, arguments.episodes, arguments.seed, console)
+    figures = {name: result.figures for name, result in results.items()}
     show(figures, arguments.policy, console)
+    if arguments.values:
+        write_values(results, arguments.values)
+        console.print(f"Values: {arguments.values}", soft_wrap=True)
+    if arguments.report:
+        from .evaluation_report import write_report
+
+        write_report(policy, results, arguments.seed, arguments.report, console)
+        console.print(f"Report: {arguments.report}", soft_wrap=True)
     if arguments.json:
-        print(jsonlib.dumps(figures))
+        print(jsonlib.dumps(figures, allow_nan=False))
     return 0
+
+
+def measure(
+    policy: Path, robot: str | None, episodes: int, seed: int, console: Console
+) -> dict[str, dict[str, Any]]:
+    """The figures of a policy file under every condition, under a bar.
+
+    Raises:
+        PolicyError, UsageError: as `open_policy` and `evaluate`.
+    """
+    results = _results(open_policy(policy, robot), episodes, seed, console)
+    return {name: result.figures for name, result in results.items()}
 
 
 def show(figures: Mapping[str, Mapping[str, Any]], policy: Path, console: Console) -> None:
     """The table, and a word where the policy does no more than to stand."""
     console.print(evaluation_table(figures, f"{policy}"))
-    if all(f["score"] < f["standing_still"]["score"] + LITTLE for f in figures.values()):
-        console.print("It follows hardly better than a robot that stands still: train longer.")
+    measure = "score" if "score" in next(iter(figures.values())) else "success"
+    if all(f[measure] < f["standing_still"][measure] + LITTLE for f in figures.values()):
+        console.print("It does hardly better than a robot that stands still: train longer.")
 
 
-def measure(
-    policy: Path, robot: str, episodes: int, seed: int, console: Console
-) -> dict[str, dict[str, Any]]:
-    """`sim.evaluate.evaluate` of a policy file, under a bar. Raises PolicyError and UsageError."""
-    if episodes < 1:
-        raise UsageError(f"--episodes: found {episodes}, allowed is 1 or more")
-    controller = Controller(policy, load_robot(robot))
+def write_values(results: Mapping[str, Result], path: Path) -> None:
+    """A row for each episode: its condition, its number, what was measured; empty where nothing."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for index, (condition, result) in enumerate(results.items()):
+            values = result.measures.values()
+            if not index:
+                writer.writerow(["condition", "episode", *values])
+            for episode, row in enumerate(zip(*(v.tolist() for v in values.values()), strict=True)):
+                writer.writerow([condition, episode, *("" if x != x else x for x in row)])
 
-    def act(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        return controller.infer_batch(inputs)["action"]
 
+def _results(
+    policy: TrainedPolicy, episodes: int, seed: int, console: Console
+) -> dict[str, Result]:
+    if not 1 <= episodes <= MOST_EPISODES:
+        raise UsageError(f"--episodes: found {episodes}, allowed is 1 to {MOST_EPISODES}")
+    if seed < 0:
+        raise UsageError(f"--seed: found {seed}, allowed is 0 or more")
     if not console.is_terminal:  # where there is no bar to see
-        console.print(f"Evaluating {episodes} episodes of 20 s under each condition ...")
+        console.print(f"Evaluating {episodes} episodes under each condition ...")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("evaluating", total=1.0)
         return evaluate(
-            act, episodes, seed, robot, lambda share: progress.update(bar, completed=share)
+            policy.act,
+            policy.commands,
+            policy.robot,
+            policy.output,
+            episodes,
+            seed,
+            lambda share: progress.update(bar, completed=share),
         )

@@ -19,7 +19,7 @@ from ..deploy.workstation.foreign.policy import Kind, kind_of, require_same
 from ..deploy.workstation.foreign.rsl_rl import load_rsl_rl
 from ..deploy.workstation.foreign.stable_baselines import find_statistics, load_stable_baselines
 from ..models.errors import UsageError
-from ..sim.walk import WalkEnv
+from ..sim.tasks import TASKS, make_task
 from .terminal import open_console, require_file
 
 CHECKED_TOGETHER = 16  # robots in the rollout that compares torch with ONNX Runtime
@@ -52,9 +52,10 @@ class Arguments:
     json: bool = False
     """End with one JSON object on the last line."""
     task: str = "walk"
-    """What it was trained on."""
+    """What it was trained on: walk or reach."""
     robot: str | None = None
-    """Name of a robot that Surefoot ships, or the path of a robot.toml; quadruped if not given."""
+    """Name of a robot that Surefoot ships, or the path of a robot.toml; the task's usual one if not
+    given."""
     vecnormalize: Path | None = None
     """What VecNormalize saved; vecnormalize.pkl beside the model.zip is found without this."""
     activation: str | None = None
@@ -94,9 +95,11 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
     state = checkpoint.load(path)
     policy = checkpoint.load_policy(path)
     about = state["about"]
-    if about.get("task") != "walk":
-        raise UsageError(f"{path}: found task {about.get('task')}, allowed is walk")
-    env = WalkEnv(CHECKED_TOGETHER, about["robot"])
+    if about.get("task") not in TASKS:
+        allowed = " or ".join(TASKS)
+        raise UsageError(f"{path}: found task {about.get('task')}, allowed is {allowed}")
+    output = about.get("output", "joint_target")
+    env = make_task(about["task"], CHECKED_TOGETHER, about["robot"], output)
     facts = robot_facts(env.robot)
     for key, now in facts.items():
         if about.get(key, now) != now:
@@ -120,8 +123,8 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
 
 def _export_foreign(arguments: Arguments, kind: Kind, out: Path, console: Console) -> Contract:
     """Export another library's policy. Raises UsageError and PolicyError."""
-    source, robot = arguments.source, arguments.robot or "quadruped"
-    env = WalkEnv(CHECKED_TOGETHER, robot)
+    source = arguments.source
+    env = make_task(arguments.task, CHECKED_TOGETHER, arguments.robot)
     if kind == "Stable-Baselines3":
         statistics = find_statistics(source, arguments.vecnormalize)
         files = f"{source} and {statistics}" if statistics else f"{source}, without VecNormalize"
@@ -134,6 +137,7 @@ def _export_foreign(arguments: Arguments, kind: Kind, out: Path, console: Consol
         soft_wrap=True,
     )
     require_same(policy, env, arguments.seed)
+    robot = arguments.robot or env.usual_robot
     training = {**policy.training, "task": arguments.task, "robot": robot}
     return export_policy(policy.actor, env, out, training, arguments.seed)
 
@@ -141,8 +145,8 @@ def _export_foreign(arguments: Arguments, kind: Kind, out: Path, console: Consol
 def _require_options(arguments: Arguments, kind: Kind) -> None:
     if not arguments.source.exists():
         raise UsageError(f"{arguments.source}: found nothing, allowed is the checkpoint of a run")
-    if arguments.task != "walk":
-        raise UsageError(f"--task: found {arguments.task}, allowed is walk")
+    if arguments.task not in TASKS:
+        raise UsageError(f"--task: found {arguments.task}, allowed is {' or '.join(TASKS)}")
     for name in ("robot", "vecnormalize", "activation"):
         if getattr(arguments, name) is not None and name not in OPTIONS[kind]:
             takers = " or ".join(other for other, names in OPTIONS.items() if name in names)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..hardware.serial_robot import SerialRobot, open_robot
 from ..models.errors import DeviceError, UsageError
+from ..models.limits import Output
 from ..models.robot import Robot
 
 
@@ -25,19 +26,25 @@ def parse_ports(words: tuple[str, ...], robot: Robot) -> dict[str, str]:
     return ports
 
 
-def open_ports(robot: Robot, ports: Mapping[str, str], otherwise: str = "") -> SerialRobot:
+def open_ports(
+    robot: Robot,
+    ports: Mapping[str, str],
+    otherwise: str = "",
+    output: Output = "joint_target",
+) -> SerialRobot:
     """Open the robot; what fails is told with what could be asked for instead.
 
     Args:
         robot: its description.
         ports: device of each bus that is not on robot.toml's.
         otherwise: another way to have a robot, for the message.
+        output: of the policy that will drive it.
 
     Raises:
         DeviceError: a port, motor or IMU is missing, busy or not as robot.toml says.
     """
     try:
-        return open_robot(robot, ports)
+        return open_robot(robot, ports, output=output)
     except DeviceError as error:
         raise DeviceError(str(error) + _hint(robot, ports, otherwise, str(error))) from None
 

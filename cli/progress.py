@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def simulate(console: Console, log: RunLog, robot: Robot, seed: int = 0) -> SimR
 def render(
     console: Console,
     robot: Robot,
-    ticks: np.ndarray,
+    log: RunLog,
     time: np.ndarray,
     qpos: np.ndarray,
     path: Path,
@@ -35,8 +36,8 @@ def render(
     Args:
         console: for the bar.
         robot: which moves.
-        ticks: of the log, for the words. Shape (T,).
-        time: on the ticks' clock, rising [s]. Shape (M,).
+        log: for the words.
+        time: on its ticks' clock, rising [s]. Shape (M,).
         qpos: MuJoCo's positions at these times. Shape (M, nq).
         path: of the file to write.
 
@@ -45,17 +46,17 @@ def render(
         RenderError: this machine cannot render.
     """
     rows = frames(time, path)
-    at = np.searchsorted(ticks["start"], time[rows], side="right") - 1
-    captions = [_caption(tick) for tick in ticks[np.maximum(at, 0)]]
+    at = np.searchsorted(log.ticks["start"], time[rows], side="right") - 1
+    captions = [_caption(tick, log.command_names) for tick in log.ticks[np.maximum(at, 0)]]
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("rendering", total=len(rows))
         write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar))
 
 
-def _caption(tick: np.void) -> str:
+def _caption(tick: np.void, command_names: Sequence[str]) -> str:
     """What the robot is at, in one tick."""
     state = State(int(tick["state"]))
     if state is not State.RUN:
         return state.name
-    vx, vy, yaw_rate = (float(value) + 0.0 for value in tick["command"])
-    return f"RUN    forward {vx:.2f}  left {vy:.2f} m/s   turn {yaw_rate:.2f} rad/s"
+    parts = zip(command_names, tick["command"], strict=True)
+    return "   ".join(["RUN", *(f"{name} {float(value) + 0.0:.2f}" for name, value in parts)])

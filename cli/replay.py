@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..deploy.log.reader import read_log
+from ..deploy.log.reader import RunLog, read_log
 from ..deploy.workstation.replay import PolicyReplay, SimReplay, logged_robot, replay_policy
 from ..models.errors import UsageError
 from ..models.robot import Robot
@@ -76,7 +76,7 @@ def run(arguments: Arguments) -> int:
     if arguments.mode != "policy":
         sim = simulate(console, log, robot, arguments.seed)
         result["sim"] = report_sim(console, robot, sim)
-        _pictures(console, arguments, robot, sim, log.ticks)
+        _pictures(console, arguments, robot, sim, log)
     if arguments.json:
         print(jsonlib.dumps(result))
     return 0 if agrees else 1
@@ -127,7 +127,7 @@ def report_sim(console: Console, robot: Robot, replay: SimReplay) -> dict[str, A
 
 
 def _pictures(
-    console: Console, arguments: Arguments, robot: Robot, sim: SimReplay, ticks: np.ndarray
+    console: Console, arguments: Arguments, robot: Robot, sim: SimReplay, log: RunLog
 ) -> None:
     if arguments.plot:
         from .plots import plot_joints
@@ -137,5 +137,5 @@ def _pictures(
     if arguments.video and not sim.moving.any():
         console.print("No video: nothing was under torque, so the simulated robot only lies there.")
     elif arguments.video:
-        render(console, robot, ticks, ticks["start"], sim.qpos, arguments.video)
+        render(console, robot, log, log.ticks["start"], sim.qpos, arguments.video)
         console.print(f"Video: {arguments.video}", soft_wrap=True)

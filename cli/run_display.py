@@ -112,24 +112,22 @@ class Display:
 
 
 def rehearsal_table(robot: Robot, sample: Sample, verdict: Verdict) -> Table:
-    """What a dry run sees, and what it would do."""
-    x, y, z = sample.gravity
+    """What a dry run sees, and what it would do: a joint target, or a torque, for each joint."""
     on = sample.health.torque_on | ~(sample.health.age <= SLOW_STALE)
     torque = f"TORQUE MAY BE ON: {who(robot.joint_names, on)}" if on.any() else "torque is off"
+    torques = bool(np.isfinite(verdict.limited_torque).any())
+    would = verdict.limited_torque if torques else verdict.limited_target
     table = Table(
-        title=f"gravity {x:+.2f} {y:+.2f} {z:+.2f} in the base (x forward, y left, z up), "
-        f"tilt {math.degrees(tilt(sample.gravity)):.0f}°",
-        caption=f"{torque}; the targets are what a run would command from here",
+        title=_gravity(sample) if robot.imu else None,
+        caption=f"{torque}; the last column is what a run would command from here",
         caption_style="bold red" if on.any() else None,
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("joint", no_wrap=True)
-    for name in ("rad", "°", "rad/s", "target, rad"):
+    for name in ("rad", "°", "rad/s", "torque, N·m" if torques else "target, rad"):
         table.add_column(name, justify="right")
-    rows = zip(
-        robot.joint_names, sample.joint_pos, sample.joint_vel, verdict.limited_target, strict=True
-    )
+    rows = zip(robot.joint_names, sample.joint_pos, sample.joint_vel, would, strict=True)
     for name, angle, velocity, target in rows:
         table.add_row(
             name,
@@ -139,3 +137,11 @@ def rehearsal_table(robot: Robot, sample: Sample, verdict: Verdict) -> Table:
             f"{target:+.3f}" if np.isfinite(target) else "none",
         )
     return table
+
+
+def _gravity(sample: Sample) -> str:
+    x, y, z = sample.gravity
+    return (
+        f"gravity {x:+.2f} {y:+.2f} {z:+.2f} in the base (x forward, y left, z up), "
+        f"tilt {math.degrees(tilt(sample.gravity)):.0f}°"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,35 +22,80 @@ if TYPE_CHECKING:  # it needs torch, which a robot's computer has not
     from ..control.health import Check
 
 
-def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) -> Table:
-    """The figures of `sim.evaluate.evaluate`, a column for each condition.
+def _interval(ends: Sequence[float]) -> str:
+    return "–".join(f"{end:.3f}".removeprefix("0") for end in ends)
+
+
+def _percentages(ends: Sequence[float]) -> str:
+    return "–".join(f"{100 * end:.1f}".removesuffix(".0") for end in ends)
+
+
+Show = Callable[[Any], str]
+
+# What an evaluation may have measured: its name, where the figures have it, how it is shown.
+EVALUATION_ROWS: tuple[tuple[str, str, Show], ...] = (
+    ("episodes", "episodes", "{:d}".format),
+    ("survival", "survival", "{:.1%}".format),
+    ("  its 95 % interval", "survival_interval", _percentages),
+    ("tracking score, 0 to 1", "score", "{:.3f}".format),
+    ("  interquartile mean", "interquartile.score", lambda three: f"{three[0]:.3f}"),
+    ("  its 95 % interval", "interquartile.score", lambda three: _interval(three[1:])),
+    ("vx error, RMS [m/s]", "rmse.vx", "{:.3f}".format),
+    ("vy error, RMS [m/s]", "rmse.vy", "{:.3f}".format),
+    ("turn error, RMS [rad/s]", "rmse.yaw_rate", "{:.3f}".format),
+    ("success: within 2 cm", "success", "{:.1%}".format),
+    ("  its 95 % interval", "success_interval", _percentages),
+    ("final distance [m]", "distance", "{:.3f}".format),
+    ("  interquartile mean", "interquartile.distance", lambda three: f"{three[0]:.3f}"),
+    ("  its 95 % interval", "interquartile.distance", lambda three: _interval(three[1:])),
+    ("time to reach [s]", "time_to_reach", "{:.2f}".format),
+    ("cost of transport", "cost_of_transport", "{:.2f}".format),
+    ("torque, RMS [N·m]", "torque", "{:.2f}".format),
+    ("torque at its limit", "torque_saturation", "{:.2%}".format),
+    ("action change, RMS", "action_change", "{:.2f}".format),
+    ("action jerk, RMS", "action_jerk", "{:.2f}".format),
+)
+
+
+def evaluation_rows(evaluation: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The figures as words: a first row of names, then one for each measure that there is.
 
     The last column is for comparison: a robot that stands still under the same commands.
     """
-    rows = (
-        ("episodes of 20 s", lambda f: f"{f['episodes']}", None),
-        ("survival", lambda f: f"{f['survival']:.1%}", None),
-        ("tracking score, 0 to 1", lambda f: f"{f['score']:.3f}", "score"),
-        ("vx error, RMS [m/s]", lambda f: _error(f, "vx"), "vx"),
-        ("vy error, RMS [m/s]", lambda f: _error(f, "vy"), "vy"),
-        ("yaw rate error, RMS [rad/s]", lambda f: _error(f, "yaw_rate"), "yaw_rate"),
-        ("torque, RMS [N·m]", lambda f: f"{f['torque']:.2f}", None),
-        ("action change, RMS", lambda f: f"{f['action_change']:.2f}", None),
-    )
-    still = next(iter(evaluation.values()))["standing_still"]  # the same under every condition
+    conditions = [_flat(figures) for figures in evaluation.values()]
+    still = conditions[0]  # the same under every condition
+    rows = [["", *evaluation, "standing still"]]
+    for name, key, shown in EVALUATION_ROWS:
+        if any(key in figures for figures in conditions):
+            cells = [figures.get(key) for figures in conditions]
+            compared = still.get(f"standing_still.{key.removeprefix('rmse.')}")
+            last = "" if compared is None else shown(compared)
+            rows.append([name, *("-" if c is None else shown(c) for c in cells), last])
+    return rows
+
+
+def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) -> Table:
+    """The figures of an evaluation, a column for each condition."""
+    names, *rows = evaluation_rows(evaluation)
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("")
-    for condition in (*evaluation, "standing still"):
-        table.add_column(condition, justify="right")
-    for name, show, compared in rows:
-        columns = [show(figures) for figures in evaluation.values()]
-        table.add_row(Text(name), *columns, f"{still[compared]:.3f}" if compared else "")
+    # So that it fits a terminal of 80 columns.
+    table.padding, table.pad_edge, table.show_edge = (0, 0, 0, 1), False, False
+    for name in names:
+        table.add_column(name, justify="right" if name else "left", no_wrap=not name)
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 
-def _error(figures: Mapping[str, Any], axis: str) -> str:
-    """Nothing where every robot fell before it could be measured: then the score is 0, too."""
-    return f"{figures['rmse'][axis]:.3f}" if figures["score"] else "-"
+def _flat(figures: Mapping[str, Any], stem: str = "") -> dict[str, Any]:
+    """Nested figures by their joined names, as in `rmse.vx`."""
+    flat = {}
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{stem}{name}.")
+        else:
+            flat[stem + name] = value
+    return flat
 
 
 def health_panel(checks: Sequence[Check]) -> Group:
@@ -88,11 +133,12 @@ def checks_table(robot: Robot, sample: Sample) -> Table:
     table.add_row("motors", f"{np.isfinite(sample.age).sum()} of {len(robot.joints)} answer")
     table.add_row("voltage", f"{np.nanmin(health.voltage):.1f} V at least")
     table.add_row("temperature", f"{np.nanmax(health.temperature):.0f} °C at most")
-    table.add_row("tilt", f"{math.degrees(tilt(sample.gravity)):.0f}°")
+    if robot.imu:
+        table.add_row("tilt", f"{math.degrees(tilt(sample.gravity)):.0f}°")
     away = np.abs(sample.joint_pos - robot.rest_pose).max()
     table.add_row("from the rest pose", f"{away:.2f} rad at most")
     table.add_row("one read of all motors", f"{sample.bus_time * 1e3:.1f} ms on the bus")
-    if np.isfinite(sample.imu_rate):
+    if robot.imu and np.isfinite(sample.imu_rate):
         table.add_row("imu", f"{sample.imu_rate:.0f} Hz, of {robot.imu.rate:.0f} Hz")
     if sample.health.torque_on.any():
         table.add_row("torque", Text("found on; left as it is", "yellow"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,19 @@ from ..deploy.workstation.export import add_evaluation
 from ..deploy.workstation.reopen import reopen
 from ..models.errors import UsageError
 from ..models.provenance import commit
-from ..sim.randomisation import TRAINING, describe
-from ..sim.walk import WalkEnv
+from ..models.task import CommandPart
+from ..sim import randomisation
+from ..sim.robot_env import RobotEnv
+from ..sim.tasks import TASKS, make_task
 from .evaluate import measure, show
 from .export import export_run
 from .tables import health_panel
 from .terminal import command, open_console, shown
-from .train_options import AnyArguments, settled
+from .train_options import AnyArguments, saved_about, settled
 from .train_options import arguments_for as arguments_for  # for __main__
 from .training_display import TrainingDisplay, shown_count
 
 DEFAULT_MINUTES = 4.0
-ROBOT_TASKS = ("walk",)
 FOREIGN_EPISODES = 10  # of the evaluation of a task that is no robot's
 
 
@@ -47,7 +49,7 @@ def run(arguments: AnyArguments) -> int:
         trained, found = _train(arguments, folder, console)
     if not first:
         return 0
-    finish = _export if arguments.task in ROBOT_TASKS else _evaluate
+    finish = _export if arguments.task in TASKS else _evaluate
     result = {
         "run": str(folder),
         "steps": trained.steps,
@@ -69,9 +71,11 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     about: dict[str, Any] = {"task": arguments.task, "commit": commit()}
     if arguments.from_:
         about["from"] = str(arguments.from_)
-    if arguments.task in ROBOT_TASKS:
-        env = WalkEnv(arguments.config.num_envs, arguments.robot, nthread=distributed.threads())
-        about |= {"robot": arguments.robot, "randomisation": describe(TRAINING)}
+    if arguments.task in TASKS:
+        env = _robots(arguments)
+        about |= {"robot": arguments.robot or env.usual_robot, "output": env.output}
+        about["terrain"] = arguments.terrain
+        about |= {"randomisation": randomisation.describe(env.randomisation)}
         about |= robot_facts(env.robot)
     else:
         about["pool"] = arguments.pool
@@ -94,7 +98,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
                 about=about,
             )
     except KeyboardInterrupt:
-        _tell_how_to_go_on(console, folder, arguments.task in ROBOT_TASKS)
+        _tell_how_to_go_on(console, folder, arguments.task in TASKS)
         raise
     spent = f"{shown_count(trained.steps)} steps in {trained.elapsed:.0f} s"
     found = checks(arguments.config, display.seen)
@@ -109,6 +113,24 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     return trained, found
 
 
+def _robots(arguments: AnyArguments) -> RobotEnv:
+    """The environments of a robot's task; a resumed run's vary what they varied."""
+    varied = None
+    if arguments.resume:
+        folder = arguments.resume
+        about = distributed.from_first(lambda: saved_about(folder))
+        varied = randomisation.read(about["randomisation"])
+    return make_task(
+        arguments.task,
+        arguments.config.num_envs,
+        arguments.robot,
+        arguments.output,
+        varied,
+        distributed.threads(),
+        arguments.terrain,
+    )
+
+
 def _earlier(arguments: AnyArguments, env: str | VectorEnv) -> Policy | None:
     """The policy to begin from. Raises UsageError and PolicyError."""
     path = arguments.from_
@@ -116,7 +138,7 @@ def _earlier(arguments: AnyArguments, env: str | VectorEnv) -> Policy | None:
         return None
     if path.suffix != ".onnx":
         return checkpoint.load_policy(path / CHECKPOINT if path.is_dir() else path)
-    if not isinstance(env, WalkEnv):
+    if not isinstance(env, RobotEnv):
         raise UsageError(f"--from: found {path} for {env}, allowed is a run's folder")
     return reopen(path, env)
 
@@ -126,21 +148,32 @@ def _export(
 ) -> dict[str, Any]:
     """Write a robot's policy.onnx, with its evaluation inside."""
     policy = folder / POLICY_FILE
-    export_run(folder, policy)
+    contract = export_run(folder, policy)
     result: dict[str, Any] = {"policy": str(policy)}
+    name = arguments.robot or TASKS[arguments.task].usual_robot
     if arguments.episodes:
-        figures = measure(policy, arguments.robot, arguments.episodes, arguments.seed, console)
+        figures = measure(policy, name, arguments.episodes, arguments.seed, console)
         add_evaluation(policy, figures)
         show(figures, policy, console)
         result["evaluation"] = figures
-    robot = "" if arguments.robot == "quadruped" else f" --robot {arguments.robot}"
+    robot = "" if name == "quadruped" else f" --robot {name}"
+    commanded = " ".join(f"{value:g}" for value in _example(contract.commands))
     for line in (
         "Next:",
-        f"  {command()} deploy {shown(policy)}{robot} --emulated --command 0.2 0 0",
+        f"  {command()} deploy {shown(policy)}{robot} --emulated --command {commanded}",
         f"  tensorboard --logdir {folder}",
     ):
         console.print(line, soft_wrap=True)
     return result
+
+
+def _example(commands: Sequence[CommandPart]) -> list[float]:
+    """A command well inside its range: more than the middle of its first part."""
+    first, *others = commands
+    return [
+        round(first.lower + 0.7 * (first.upper - first.lower), 3),
+        *(round((part.lower + part.upper) / 2, 3) for part in others),
+    ]
 
 
 def _evaluate(
@@ -149,7 +182,7 @@ def _evaluate(
     """A few deterministic episodes; the checkpoint is what the run leaves."""
     console.print(
         f"The policy is in {trained.checkpoint}; export to {POLICY_FILE} is for robots "
-        f"({', '.join(ROBOT_TASKS)}).",
+        f"({', '.join(TASKS)}).",
         soft_wrap=True,
     )
     if not arguments.episodes:

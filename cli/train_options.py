@@ -19,6 +19,7 @@ from ..control.ranges import require_possible
 from ..control.run import CHECKPOINT
 from ..control.sac import SACConfig
 from ..models.errors import UsageError
+from ..models.limits import Output
 from .terminal import require_folder
 
 
@@ -48,10 +49,17 @@ Count = Annotated[  # tyro alone knows no 1e6
 @dataclass(frozen=True)
 class _Common:
     task: Annotated[str, tyro.conf.Positional] = ""
-    """What to learn: walk, or the id of a Gymnasium environment with observations and actions in
-    boxes, such as HalfCheetah-v5. Left out with --resume."""
-    robot: str = "quadruped"
-    """Name of a robot that Surefoot ships, or the path of a robot.toml."""
+    """What to learn: walk, reach, or reach-goals, which pays only for goals reached; or the id of a
+    Gymnasium environment with observations and actions in boxes, such as HalfCheetah-v5. Left out
+    with --resume."""
+    robot: str | None = None
+    """Name of a robot that Surefoot ships, or the path of a robot.toml; if not given, a quadruped
+    for walk and an arm for reach."""
+    output: Output = "joint_target"
+    """What the policy gives a robot's motors: joint targets [rad] or, of reach, joint torques
+    [N·m]."""
+    terrain: bool = False
+    """Walk on rough ground, blocks, steps and slopes, from easy to hard as each robot earns it."""
     minutes: float | None = None
     """Budget of training time [min]; 4 if neither this nor --steps is given. A resumed run's counts
     from its start, and is its own if neither is given."""
@@ -122,7 +130,9 @@ def settled(arguments: AnyArguments) -> tuple[AnyArguments, Path]:
     if arguments.resume:
         arguments = _as_begun(arguments, arguments.resume)
     if not arguments.task:
-        raise UsageError("task: found none, give walk, the id of an environment, or --resume RUN")
+        raise UsageError(
+            "task: found none, give walk, reach, the id of an environment, or --resume RUN"
+        )
     _require_possible(arguments)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = arguments.run or Path("runs") / f"{arguments.task.replace('/', '-')}-{stamp}"
@@ -130,6 +140,11 @@ def settled(arguments: AnyArguments) -> tuple[AnyArguments, Path]:
     if not arguments.resume and (folder / CHECKPOINT).exists():
         raise UsageError(f"{folder}: found a run, allowed is a new folder, or --resume {folder}")
     return arguments, folder
+
+
+def saved_about(folder: Path) -> dict[str, Any]:
+    """What the run in a folder is about, as its checkpoint says. Raises UsageError."""
+    return checkpoint.load(folder / CHECKPOINT)["about"]
 
 
 def _as_begun(said: AnyArguments, folder: Path) -> AnyArguments:
@@ -144,7 +159,7 @@ def _as_begun(said: AnyArguments, folder: Path) -> AnyArguments:
         "seed": saved["seed"],
         "from_": Path(about["from"]) if "from" in about else None,
         "run": folder,
-        **{name: about[name] for name in ("robot", "pool") if name in about},
+        **{name: about[name] for name in ("robot", "output", "terrain", "pool") if name in about},
     }
     if saved["algorithm"] == "ppo":
         begun = Arguments(**own, config=PPOConfig(**config))

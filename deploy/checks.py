@@ -17,6 +17,7 @@ import numpy as np
 from ..hardware.dynamixel.xseries import HardwareError
 from ..hardware.interface import Sample
 from ..models.errors import NonFiniteError, require_finite
+from ..models.robot import Robot
 from .verdict import Decision, Fault
 
 SLOW_STALE = 2.0  # age from which voltage, temperature and the like say nothing any more [s]
@@ -54,40 +55,38 @@ def tilt(gravity: np.ndarray) -> float:
     return math.atan2(math.hypot(x, y), -z)
 
 
-def non_finite(sample: Sample) -> str:
+def non_finite(sample: Sample, robot: Robot) -> str:
     """The first NaN or infinity among the values that control and checks use; '' if there is none.
 
-    Ages may be infinite (nothing read yet), voltages and temperatures NaN (not known yet).
+    Ages may be infinite (nothing read yet), voltages and temperatures NaN (not known yet), and what
+    an IMU would say, of a robot that has none.
     """
+    return non_finite_motors(sample) or (non_finite_imu(sample) if robot.imu else "")
+
+
+def non_finite_motors(sample: Sample) -> str:
+    """The first NaN or infinity among the motors' values; '' if there is none."""
     return _first_bad(
         time=np.array([sample.time]),
         joint_pos=sample.joint_pos,
         joint_vel=sample.joint_vel,
         joint_torque=sample.joint_torque,
-        gyro=sample.gyro,
-        gravity=sample.gravity,
-        acceleration=sample.acceleration,
     )
 
 
-def non_finite_imu(sample: Sample) -> bool:
-    """Whether NaN or infinity is among the IMU's values alone."""
-    return bool(non_finite(sample)) and not _first_bad(
-        time=np.array([sample.time]),
-        joint_pos=sample.joint_pos,
-        joint_vel=sample.joint_vel,
-        joint_torque=sample.joint_torque,
-    )
+def non_finite_imu(sample: Sample) -> str:
+    """The first NaN or infinity among the IMU's values; '' if there is none."""
+    return _first_bad(gyro=sample.gyro, gravity=sample.gravity, acceleration=sample.acceleration)
 
 
 def unfit(decision: Decision | None, n: int) -> tuple[Fault, str]:
     """Why a decision cannot be used: the fault, and what was found. Any NaN refuses it whole."""
     if decision is None:
         return Fault.POLICY_STALLED, "policy: no decision where one was due"
-    for array in (decision.action, decision.joint_target):
+    for array in (decision.action, decision.wanted):
         if array.shape != (n,):
             return Fault.NON_FINITE, f"policy: found shape {array.shape}, allowed is ({n},)"
-    bad = _first_bad(action=decision.action, joint_target=decision.joint_target)
+    bad = _first_bad(**{"action": decision.action, decision.output: decision.wanted})
     return (Fault.NON_FINITE, f"policy: {bad}") if bad else (Fault.NONE, "")
 
 

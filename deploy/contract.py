@@ -6,40 +6,37 @@ One JSON string in the ONNX file's metadata, under the key `surefoot`, at full p
 from __future__ import annotations
 
 import json
-import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
+from ..hardware.outputs import why_not
 from ..models.errors import PolicyError
+from ..models.limits import Limits, Output
 from ..models.robot import Robot
+from ..models.task import CommandPart
 from .checks import who
+from .contract_table import BOUNDS, EQUAL, FORMAT, FRAMES, checked
 
-FORMAT = 1
 KEY = "surefoot"
 TOLERANCE = 1e-5  # between frameworks, and of the golden pairs
-LARGEST_TOLERANCE = 1e-3  # of the golden pairs: with more they would prove nothing
 MOST_TICKS = 1e6  # until the clock wraps: float32 could not tell more of them apart
-_EQUAL = ("default_pose", "kp", "kd")
-_BOUNDS = {"lower": -1, "upper": 1, "torque_limit": 1, "rate_limit": 1}  # which side is wider
-FRAMES = {
-    "base": "x forward, y left, z up",
-    "gyro": "angular velocity of the base, in the base frame [rad/s]",
-    "gravity": "unit vector pointing down, in the base frame",
-    "command": "vx, vy [m/s] and yaw rate [rad/s] of the base, in its heading frame",
-    "joint": "angles and velocities as robot.toml and the MJCF define them [rad, rad/s]",
-}
 
 
-def robot_facts(robot: Robot) -> dict[str, Any]:
-    """What a policy learns to move, as JSON holds it, by the names of `Contract`."""
+def robot_facts(robot: Robot, output: Output = "joint_target") -> dict[str, Any]:
+    """What a policy learns to move, as JSON holds it, by the names of `Contract`.
+
+    The gains are those of whoever closes the loop: under joint torques, of the host.
+    """
+    limits = Limits.of(robot, output)
+    columns = {key: getattr(robot, key) for key in (*EQUAL, *BOUNDS)}
+    columns |= {"kp": limits.kp, "kd": limits.kd}
     return {
         "joints": list(robot.joint_names),
         "control_period": robot.control_period,
-        **{key: getattr(robot, key).tolist() for key in (*_EQUAL, *_BOUNDS)},
+        **{key: column.tolist() for key, column in columns.items()},
     }
 
 
@@ -66,8 +63,9 @@ class Contract:
     rate_limit: list[float]  # [rad/s]
     kp: list[float]  # [N·m/rad]
     kd: list[float]  # [N·m·s/rad]
-    action_scale: float  # joint_target = default_pose + action_scale · action [rad]
-    command_range: list[float]  # ± vx [m/s], vy [m/s], yaw rate [rad/s] it was trained for
+    output: Output  # joint_target = default_pose + action_scale · action [rad],
+    action_scale: float | list[float]  # or joint_torque = action_scale · action [N·m]
+    commands: list[CommandPart]  # the columns of the input `command`
     terms: list[dict[str, Any]]  # of the observation, in order
     initial_state: list[float] | None = None  # of the input `state`, where there is one
     frames: Mapping[str, str] = field(default_factory=lambda: dict(FRAMES))
@@ -88,30 +86,10 @@ class Contract:
             table = json.loads(text)
         except json.JSONDecodeError as error:
             raise PolicyError(f"the policy's contract is not JSON: {error}") from None
-        if not isinstance(table, dict):
-            raise PolicyError(f"the policy's contract is a {type(table).__name__}, not a table")
-        found = table.get("format")
-        if found != FORMAT:
-            raise PolicyError(
-                f"contract format: the policy has {found}, this version reads {FORMAT}"
-            )
-        names = {f.name for f in fields(cls)}
-        if unknown := sorted(set(table) - names):
-            raise PolicyError(f"the policy's contract has unknown keys: {', '.join(unknown)}")
-        if missing := sorted(names - set(table)):
-            raise PolicyError(f"the policy's contract lacks the keys: {', '.join(missing)}")
-        for key, (sound, allowed) in _SOUND.items():
-            if not sound(table[key]):
-                raise PolicyError(
-                    f"{key}: the policy has {_found(table[key])}, allowed is {allowed}"
-                )
-        for name in FRAMES | table["frames"]:
-            found, known = table["frames"].get(name), FRAMES.get(name)
-            if found != known:
-                raise PolicyError(
-                    f"frames, {name}: the policy has {_found(found)}, allowed is {known!r}"
-                )
-        return cls(**{**table, "golden": [GoldenPair(**pair) for pair in table["golden"]]})
+        table = checked(table, {f.name for f in fields(cls)})
+        golden = [GoldenPair(**pair) for pair in table["golden"]]
+        commands = [CommandPart(**part) for part in table["commands"]]
+        return cls(**{**table, "golden": golden, "commands": commands})
 
     def require_robot(self, robot: Robot) -> None:
         """Raise PolicyError, naming both sides, where the policy was made for another robot.
@@ -134,9 +112,11 @@ class Contract:
                 f"clock_period: the policy has {self.clock_period} s, allowed is a whole "
                 f"multiple of robot.toml's control period, {robot.control_period} s"
             )
-        for key in _EQUAL:
+        if why := why_not(robot, self.output):
+            raise PolicyError(why)
+        for key in EQUAL:
             self._require_column(key, robot, lambda here, there: here == there, "equal to")
-        for key, wider in _BOUNDS.items():
+        for key, wider in BOUNDS.items():
             self._require_column(
                 key,
                 robot,
@@ -147,7 +127,7 @@ class Contract:
     def _require_column(
         self, key: str, robot: Robot, fits: Callable[[float, float], bool], allowed: str
     ) -> None:
-        ours, theirs = getattr(robot, key).tolist(), getattr(self, key)
+        ours, theirs = robot_facts(robot, self.output)[key], getattr(self, key)
         if len(theirs) != len(ours):
             raise PolicyError(
                 f"{key}: the policy has {len(theirs)} values, robot.toml has {len(ours)}"
@@ -162,7 +142,7 @@ class Contract:
     def tightened(self, robot: Robot) -> list[str]:
         """Limits of a robot that fits that are tighter than in training: one line for each kind."""
         lines = []
-        for key in _BOUNDS:
+        for key in BOUNDS:
             ours, theirs = getattr(robot, key), np.array(getattr(self, key))
             if (tighter := ours != theirs).any():
                 first = int(np.argmax(tighter))
@@ -171,76 +151,6 @@ class Contract:
                     f"({ours[first]:g}) than in the policy's training ({theirs[first]:g})"
                 )
         return lines
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= sys.float_info.max  # JSON's integers may be larger
-
-
-def _is_vector(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_number, value))
-
-
-def _is_vectors(value: Any) -> bool:
-    """Whether a float is finite, the controller asks, who can name the pair."""
-    return isinstance(value, dict) and all(
-        isinstance(vector, list) and all(isinstance(x, float) or _is_number(x) for x in vector)
-        for vector in value.values()
-    )
-
-
-def _is_golden(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(pair, dict)
-        and pair.keys() == {"inputs", "outputs"}
-        and all(map(_is_vectors, pair.values()))
-        for pair in value
-    )
-
-
-def _is_terms(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(term, dict) and isinstance(term.get("input"), str) for term in value
-    )
-
-
-_POSITIVE = (lambda value: _is_number(value) and value > 0, "a finite number > 0")
-_VECTOR = (_is_vector, "a list of numbers, all finite")
-
-# What a file may hold: others than Surefoot write JSON, too.
-_SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "robot": (lambda value: isinstance(value, str), "a name"),
-    "joints": (
-        lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
-        "a list of names",
-    ),
-    **dict.fromkeys(("control_period", "clock_period", "action_scale"), _POSITIVE),
-    **dict.fromkeys((*_EQUAL, *_BOUNDS), _VECTOR),
-    "command_range": (
-        lambda value: _is_vector(value) and len(value) == 3 and min(value) > 0,
-        "three finite numbers > 0",
-    ),
-    "terms": (_is_terms, "a list of terms, each with its input"),
-    "initial_state": (
-        lambda value: value is None or (_is_vector(value) and len(value) > 0),
-        "null or a list of numbers, all finite",
-    ),
-    "frames": (lambda value: isinstance(value, dict), f"a table of {', '.join(FRAMES)}"),
-    "golden": (_is_golden, "a list of pairs of inputs and outputs"),
-    "tolerance": (
-        lambda value: _is_number(value) and 0 < value <= LARGEST_TOLERANCE,
-        f"a number > 0 and <= {LARGEST_TOLERANCE:g}",
-    ),
-}
-
-
-def _found(value: Any) -> str:
-    """A value in few words: of a list, what is not finite in it."""
-    for index, number in enumerate(value if isinstance(value, list) else []):
-        if isinstance(number, float) and not math.isfinite(number):
-            return f"{number} at {index}"
-    return f"{value!r:.60}"
 
 
 def _first_difference(ours: tuple[str, ...], theirs: list[str]) -> tuple[str, str]:

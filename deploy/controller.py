@@ -1,4 +1,4 @@
-"""The policy as it runs on the robot: one ONNX file, raw sensors in, joint targets out.
+"""The policy as it runs on the robot: one ONNX file, raw sensors in, joint targets or torques out.
 
 Loading checks the whole contract against robot.toml and replays the golden pairs. No torch, no
 mujoco.
@@ -57,7 +57,7 @@ class Controller:
         self._session = open_session(self.model)
         self.contract = read_contract(self._session)
         self.contract.require_robot(robot)
-        self._check_signature(len(robot.joints))
+        self._check_signature(robot)
         self._clock_ticks = round(self.contract.clock_period / robot.control_period)
         self._period = robot.control_period
         self.input_names = [wire.name for wire in self._session.get_inputs()]
@@ -88,7 +88,8 @@ class Controller:
         if self._has_state:
             self._state = outputs["next_state"]
         asked = {name: np.asarray(inputs[name], np.float32) for name in self.input_names}
-        return Decision(asked, outputs["action"], outputs["joint_target"].astype(np.float64))
+        output = self.contract.output
+        return Decision(asked, outputs["action"], outputs[output].astype(np.float64), output)
 
     def infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The bare graph on one set of inputs, each of shape (width,); so are the outputs."""
@@ -100,15 +101,18 @@ class Controller:
         outputs = self._session.run(None, {name: inputs[name] for name in self.input_names})
         return dict(zip(self._outputs, cast("list[np.ndarray]", outputs), strict=True))
 
-    def _check_signature(self, n: int) -> None:
+    def _check_signature(self, robot: Robot) -> None:
+        n = len(robot.joints)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        given, taken = input_widths(n), {"action": n, "joint_target": n}
+        given = input_widths(robot, len(self.contract.commands))
+        taken = {"action": n, self.contract.output: n}
         if self.contract.initial_state is not None:
             given["state"] = taken["next_state"] = len(self.contract.initial_state)
         for wire in inputs:
             if wire.name not in given:
+                gives = f"this robot{'' if robot.imu else ', without an IMU,'} gives"
                 raise PolicyError(
-                    f"the policy asks for input '{wire.name}'; this robot gives {', '.join(given)}"
+                    f"the policy asks for input '{wire.name}'; {gives} {', '.join(given)}"
                 )
         named = {term["input"] for term in self.contract.terms}
         asked = {wire.name for wire in inputs} - {"state"}
@@ -151,13 +155,14 @@ class Controller:
                         f"{where}: output '{name}' is off by {error:.3g} here, allowed is "
                         f"{contract.tolerance:g}: the file or this ONNX Runtime is broken"
                     )
-            told = np.array(contract.default_pose) + contract.action_scale * outputs["action"]
-            error = _difference(outputs["joint_target"], told)
+            law, told = "action_scale · action", np.array(contract.action_scale) * outputs["action"]
+            if contract.output == "joint_target":
+                law, told = f"default_pose + {law}", np.array(contract.default_pose) + told
+            error = _difference(outputs[contract.output], told)
             if not error <= contract.tolerance:
                 raise PolicyError(
-                    f"{where}: output 'joint_target' is off by {error:.3g} from default_pose + "
-                    f"action_scale · action, with action_scale = {contract.action_scale:g}, "
-                    f"allowed is {contract.tolerance:g}"
+                    f"{where}: output '{contract.output}' is off by {error:.3g} from {law}, with "
+                    f"action_scale = {contract.action_scale}, allowed is {contract.tolerance:g}"
                 )
 
     def _check_golden_pair(self, where: str, pair: GoldenPair) -> None:

@@ -31,7 +31,6 @@ from .verdict import Decision, State, Verdict
 
 FAREWELLS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
 PERSISTENCE = 3.0  # OFF to motors that were not seen off: a connector may come back [s]
-NO_COMMAND = np.zeros(3)
 
 
 class SensorSource(Protocol):
@@ -122,7 +121,8 @@ class _Loop:
         self._robot, self._period = robot, robot.control_period
         self._source, self._policy, self._monitor = source, policy, monitor
         self._schedule, self._clock, self._log, self._on_tick = schedule, clock, log, on_tick
-        self._record = np.zeros((), tick_dtype(len(robot.joints)))
+        self._no_command = np.zeros(schedule.commands.shape[1])
+        self._record = np.zeros((), tick_dtype(len(robot.joints), len(self._no_command)))
         self._tally = Tally(len(robot.joints))
         self._sample: Sample | None = None
         self._state = State.OFF  # of the tick before
@@ -254,7 +254,7 @@ class _Loop:
     def _decide(self, sample: Sample, slots: int) -> tuple[np.ndarray, Decision | None]:
         """The command and the policy's decision, where it is its turn."""
         if not self._monitor.wants_decision:
-            return NO_COMMAND, None
+            return self._no_command, None
         if self._run_from is None:
             self._run_from = self._tick
             self._policy.reset()
@@ -262,7 +262,7 @@ class _Loop:
         self._run_ticks += slots
         ticks = self._tick - self._run_from
         command = self._schedule.at(ticks * self._period)
-        if non_finite(sample):  # it would stay in the policy's memory
+        if non_finite(sample, self._robot):  # it would stay in the policy's memory
             return command, None
         return command, self._policy.act(sample, command, ticks)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ..hardware.interface import Sample
-from ..models.robot import Robot
+from ..models.robot import Imu, Robot
 from .checks import SLOW_STALE, alert, hot, low, non_finite, silent, slow_stale, tilt, tilted, who
 from .clock import Clock
 from .verdict import Fault
@@ -59,7 +59,7 @@ def preflight(robot: Robot, sample: Sample) -> list[str]:
     What is not known yet forbids it too: a voltage that nobody has read is not a good voltage.
     """
     safety, health, names, findings = robot.safety, sample.health, robot.joint_names, []
-    if bad := non_finite(sample):
+    if bad := non_finite(sample, robot):
         findings.append(bad)
     if health.torque_on.any():
         findings.append(f"{who(names, health.torque_on)}: found torque on, allowed is off")
@@ -92,7 +92,7 @@ def preflight(robot: Robot, sample: Sample) -> list[str]:
     old = np.isfinite(health.age) & (health.age > SLOW_STALE)
     if old.any():
         findings.append(slow_stale(who(names, old), float(health.age[old].max())))
-    return findings + _imu(robot, sample)
+    return findings + (_imu(robot, robot.imu, sample) if robot.imu else [])
 
 
 def advice(robot: Robot, sample: Sample) -> str:
@@ -105,13 +105,13 @@ def advice(robot: Robot, sample: Sample) -> str:
     return ""
 
 
-def _imu(robot: Robot, sample: Sample) -> list[str]:
+def _imu(robot: Robot, imu: Imu, sample: Sample) -> list[str]:
     safety, findings = robot.safety, []
     if not sample.imu_age <= safety.hold_after:
         findings.append(silent("imu", sample.imu_age, safety.hold_after))
     elif not tilt(sample.gravity) <= safety.tilt_limit:
         findings.append(tilted(tilt(sample.gravity), safety.tilt_limit))
-    slowest = IMU_RATE_SHARE * robot.imu.rate
+    slowest = IMU_RATE_SHARE * imu.rate
     if not sample.imu_rate >= slowest:
         findings.append(
             f"imu: found {sample.imu_rate:.0f} Hz, allowed is at least {slowest:.0f} Hz, "

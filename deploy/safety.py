@@ -12,8 +12,8 @@ within the bounds of `supervisor.py`. FAULT is latched for this process: it comm
 person has seen to the robot and starts anew.
 
 This is no safety function in the sense of a standard: with the link dead, or the policy hung, the
-host commands nothing, and what remains is what the motors' watchdogs do. Have an emergency stop
-that cuts the power.
+host commands nothing, and what remains is what the motors' watchdogs do: under joint torques, it
+may be limp. Have an emergency stop that cuts the power.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ import numpy as np
 
 from ..hardware.interface import Command, Mode, RobotInterface, Sample
 from ..models.errors import DeviceError, EnableRefused, UsageError
-from ..models.limits import Limits, limit_target
+from ..models.limits import Output
 from ..models.robot import Robot
 from .checks import Finding, Reaction, unfit
+from .drive import drive_for
 from .preflight import preflight
 from .supervisor import Supervisor
 from .verdict import Decision, Fault, State, Verdict
@@ -45,24 +46,30 @@ class SafetyMonitor:
     motors' indirect addresses, commands nothing.)
     """
 
-    def __init__(self, robot: Robot, interface: RobotInterface, dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        robot: Robot,
+        interface: RobotInterface,
+        dry_run: bool = False,
+        output: Output = "joint_target",
+    ) -> None:
         """A monitor in the state OFF. It serves for as many runs as end without a fault.
 
         Args:
             robot: whose limits and bounds it enforces.
             interface: the robot to write to; nobody else may. It is never read here.
             dry_run: judge and limit, and write nothing.
+            output: of the policy; what is behind the interface was opened for it, too.
         """
         self.dry_run = dry_run
         self._robot = robot
         self._interface = interface
-        self._limits = Limits.of(robot)
+        self._drive = drive_for(robot, output)
+        self._no_reasons = np.zeros(len(robot.joints), np.uint8)
         self._supervisor = Supervisor(robot)
-        self._watch = SensorWatch(robot)
+        self._watch = SensorWatch(robot, output)
         self._moving = State.OFF  # the phase that began at `_from`
         self._from = np.full(len(robot.joints), np.nan)  # where standing or lying began [rad]
-        self._target = np.full(len(robot.joints), np.nan)  # last target that was commanded [rad]
-        self._cap = np.zeros(len(robot.joints))
         self._refused_since = math.inf  # decisions [s]
         self._rehearsed = Fault.NONE  # of the last tick of a dry run
         self._ours = False  # a powered command was tried: OFF is ours to send
@@ -175,10 +182,9 @@ class SafetyMonitor:
         else:
             supervisor.react(findings, sample, now)
         supervisor.advance(sample, now)
-        command, reasons = self._command(sample, decision)
+        command, reasons = self._command(sample, decision, now)
         self._send(command, now)
-        target = self._target if command.mode in (Mode.TRACK, Mode.HOLD) else self._nowhere()
-        return self._verdict(command.mode, target, command.torque_cap, reasons)
+        return self._verdict(command, command.mode, reasons)
 
     # --- what is wrong ----------------------------------------------------------------------------
 
@@ -215,35 +221,30 @@ class SafetyMonitor:
             self._supervisor.end(Finding(Fault.START_REFUSED, Reaction.DAMP, text), State.FAULT)
             return
         self._moving = State.STAND
-        self._from = self._target = sample.joint_pos.copy()
+        self._drive.begin(sample)
+        self._from = self._drive.target.copy()
 
-    def _command(self, sample: Sample, decision: Decision | None) -> tuple[Command, np.ndarray]:
-        none, supervisor = np.zeros(len(self._robot.joints), np.uint8), self._supervisor
+    def _command(
+        self, sample: Sample, decision: Decision | None, now: float
+    ) -> tuple[Command, np.ndarray]:
+        none, supervisor, drive = self._no_reasons, self._supervisor, self._drive
+        torque = drive.limits.torque
         if supervisor.ended:
             return Command(Mode.OFF), none
         if supervisor.phase is State.DAMP:
-            return Command(Mode.DAMP, torque_cap=self._limits.torque), none
+            return Command(Mode.DAMP, torque_cap=torque), none
         if supervisor.phase is not self._moving:
             # From the last target, not from the measured pose: what carries the robot goes on.
-            self._moving, self._from = supervisor.phase, self._target.copy()
+            self._moving, self._from = supervisor.phase, drive.target.copy()
         if supervisor.held:
-            return Command(Mode.HOLD, torque_cap=self._cap), none
-        wanted, self._cap = self._wanted(decision)
-        self._target, reasons = limit_target(
-            self._limits, wanted, self._target, sample.joint_pos, sample.joint_vel
-        )
-        return Command(Mode.TRACK, self._target, self._cap), reasons
-
-    def _wanted(self, decision: Decision | None) -> tuple[np.ndarray, np.ndarray]:
-        """Joint target [rad] and torque cap [N·m] before the limiter. Shapes (n,)."""
-        torque, phase = self._limits.torque, self._supervisor.phase
-        if phase is State.RUN:
-            return (self._target if decision is None else decision.joint_target), torque
-        done, standing = self._supervisor.risen, phase is State.STAND
+            return drive.hold(sample, now), none
+        if supervisor.phase is State.RUN:
+            return drive.obey(decision.wanted if decision else None, sample)
+        done, standing = supervisor.risen, supervisor.phase is State.STAND
         goal = self._robot.default_pose if standing else self._robot.rest_pose
         height = done if standing else 1.0 - done
         target = self._from + 0.5 * (1.0 - math.cos(math.pi * done)) * (goal - self._from)
-        return target, torque * (SOFTEST + (1.0 - SOFTEST) * height)
+        return drive.lead(target, torque * (SOFTEST + (1.0 - SOFTEST) * height), sample)
 
     def _send(self, command: Command, now: float) -> None:
         """The one place that writes to the robot."""
@@ -267,29 +268,31 @@ class SafetyMonitor:
         self, sample: Sample, decision: Decision | None, findings: list[Finding]
     ) -> Verdict:
         """A dry run's tick: judged and limited as if it ran, written to nobody."""
-        none = np.zeros(len(self._robot.joints), np.uint8)
         findings = [finding for finding in findings if finding.reaction > Reaction.BEAR]
         before, self._rehearsed = self._rehearsed, findings[0].fault if findings else Fault.NONE
         if findings:
             if self._rehearsed is not before:
                 self._supervisor.tell(f"{findings[0].fault.name}: {findings[0].message}")
-            return self._verdict(Mode.OFF, self._nowhere(), None, none)
-        if not np.isfinite(self._target).all():
-            self._target = sample.joint_pos.copy()
-        wanted = decision.joint_target if decision else self._target
-        self._target, reasons = limit_target(
-            self._limits, wanted, self._target, sample.joint_pos, sample.joint_vel
+            return self._verdict(Command(Mode.OFF), Mode.OFF, self._no_reasons)
+        if not np.isfinite(self._drive.target).all():
+            self._drive.begin(sample)
+        wanted = decision.wanted if decision else None
+        command, reasons = self._drive.obey(wanted, sample)
+        return self._verdict(command, Mode.OFF, reasons)
+
+    def _verdict(self, command: Command, mode: Mode, reasons: np.ndarray) -> Verdict:
+        """What a command, sent or rehearsed, came to; `mode` is the one that was sent."""
+        supervisor, n = self._supervisor, len(self._robot.joints)
+        nowhere, unpowered = np.full(n, np.nan), mode is Mode.OFF
+        led = command.mode in (Mode.TRACK, Mode.HOLD)
+        cap = np.zeros(n) if unpowered or command.torque_cap is None else command.torque_cap
+        return Verdict(
+            state=State.OFF if self.dry_run else supervisor.state,
+            mode=mode,
+            limited_target=self._drive.target if led else nowhere,
+            torque_cap=cap,
+            reasons=reasons,
+            fault=self._rehearsed if self.dry_run else supervisor.fault or supervisor.held,
+            message=supervisor.take_news(),
+            limited_torque=nowhere if command.torque is None else command.torque,
         )
-        return self._verdict(Mode.OFF, self._target, None, reasons)
-
-    def _verdict(
-        self, mode: Mode, target: np.ndarray, cap: np.ndarray | None, reasons: np.ndarray
-    ) -> Verdict:
-        supervisor = self._supervisor
-        cap = np.zeros(len(self._robot.joints)) if cap is None else cap
-        state = State.OFF if self.dry_run else supervisor.state
-        fault = self._rehearsed if self.dry_run else supervisor.fault or supervisor.held
-        return Verdict(state, mode, target, cap, reasons, fault, supervisor.take_news())
-
-    def _nowhere(self) -> np.ndarray:
-        return np.full(len(self._robot.joints), np.nan)

@@ -11,8 +11,6 @@ import numpy as np
 
 from ..models.errors import NonFiniteError, UsageError, require_finite
 
-COLUMNS = ("time", "vx", "vy", "yaw_rate")  # of a file [s, m/s, m/s, rad/s]
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -22,23 +20,24 @@ class Schedule:
     """
 
     times: np.ndarray  # rising [s]. Shape (m,)
-    commands: np.ndarray  # forward, left [m/s], turn [rad/s]. Shape (m, 3)
+    commands: np.ndarray  # to the policy, in its units. Shape (m, c)
 
     @classmethod
     def of(cls, points: Sequence[tuple[float, Sequence[float]]]) -> Schedule:
         """A schedule of (time [s], command) points.
 
         Raises:
-            UsageError: there is no point, a command has not three numbers, a number is NaN or
-                infinite, or the times do not rise.
+            UsageError: there is no point, a command has not as many numbers as the first, a number
+                is NaN or infinite, or the times do not rise.
         """
         if not points:
             raise UsageError("schedule: found no command")
+        width = len(points[0][1])
         for time, command in points:
-            if len(command) != 3:
+            if len(command) != width:
                 raise UsageError(
-                    f"schedule at {time} s: found {len(command)} numbers, "
-                    "allowed are 3: forward [m/s], left [m/s], turn [rad/s]"
+                    f"schedule at {time} s: found {len(command)} numbers, allowed are {width}, "
+                    "as at its beginning"
                 )
         times = np.array([time for time, _ in points], dtype=np.float64)
         commands = np.array([command for _, command in points], dtype=np.float64)
@@ -60,13 +59,13 @@ class Schedule:
         return cls.of([(0.0, command)])
 
     def at(self, time: float) -> np.ndarray:
-        """The command at `time` since RUN began [s]. Shape (3,)."""
+        """The command at `time` since RUN began [s]. Shape (c,)."""
         index = int(np.searchsorted(self.times, time, side="right")) - 1
         return self.commands[max(index, 0)].copy()
 
 
-def read_schedule(path: Path) -> Schedule:
-    """A schedule from a CSV file with the columns `COLUMNS`, in this order.
+def read_schedule(path: Path, names: Sequence[str]) -> Schedule:
+    """A schedule from a CSV file with the columns time [s] and the command's `names`, in order.
 
     Raises:
         UsageError: there is no such file, it is no such table, or no schedule.
@@ -78,16 +77,22 @@ def read_schedule(path: Path) -> Schedule:
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a text file, allowed is a CSV file") from None
     header, *rows = [row for row in csv.reader(lines) if row] or [[]]
-    if tuple(name.strip() for name in header) != COLUMNS:
+    columns = ["time", *names]
+    if [name.strip() for name in header] != columns:
         raise UsageError(
-            f"{path}: found the columns {','.join(header)}, allowed is {','.join(COLUMNS)}"
+            f"{path}: found the columns {','.join(header)}, allowed is {','.join(columns)}"
         )
     points = []
     for line, row in enumerate(rows, start=2):
         try:
             time, *command = (float(value) for value in row)
         except ValueError:
-            found = ",".join(row)
-            raise UsageError(f"{path}, line {line}: found {found}, allowed: 4 numbers") from None
+            found, wanted = ",".join(row), f"{len(columns)} numbers"
+            raise UsageError(f"{path}, line {line}: found {found}, allowed: {wanted}") from None
+        if len(command) != len(names):
+            raise UsageError(
+                f"{path}, line {line}: found {len(command)} numbers after the time, allowed are "
+                f"{len(names)}: {', '.join(names)}"
+            )
         points.append((time, command))
     return Schedule.of(points)

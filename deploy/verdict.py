@@ -9,6 +9,7 @@ from enum import IntEnum
 import numpy as np
 
 from ..hardware.interface import Mode
+from ..models.limits import Output
 
 
 class State(IntEnum):
@@ -44,6 +45,7 @@ class Fault(IntEnum):
     ENABLE_REFUSED = 15  # a motor did not take torque, or had it already
     TORQUE_LOST = 16  # a motor is limp, or has lost its gains, under torque
     ATTITUDE_DISAGREES = 17  # what the IMU says of down and what it feels are not one
+    RUNAWAY = 18  # under joint torques: a joint stays faster than it may be
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Decision:
 
     inputs: Mapping[str, np.ndarray]  # float32, each of shape (width,)
     action: np.ndarray  # raw, float32. Shape (n,)
-    joint_target: np.ndarray  # as the policy wants it [rad], float64. Shape (n,)
+    wanted: np.ndarray  # joint target [rad], or torque [N·m], of the policy, float64. Shape (n,)
+    output: Output = "joint_target"  # which of the two it is
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Verdict:
     mode: Mode  # commanded
     limited_target: np.ndarray  # joint target after the limits; NaN where none is held [rad]. (n,)
     torque_cap: np.ndarray  # commanded [N·m]. Shape (n,)
-    reasons: np.ndarray  # `limits.Reason` bits, which limits acted on the target, uint8. Shape (n,)
+    reasons: np.ndarray  # `limits.Reason` bits, which limits acted, uint8. Shape (n,)
     fault: Fault  # latched, or the cause of HOLD
     message: str  # what is new, one line; '' if nothing is
+    limited_torque: np.ndarray  # joint torque commanded [N·m]; NaN where none was. Shape (n,)

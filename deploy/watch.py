@@ -8,6 +8,7 @@ import numpy as np
 
 from ..hardware.dynamixel.xseries import HardwareError
 from ..hardware.interface import Sample
+from ..models.limits import Limits, Output
 from ..models.robot import Robot
 from .attitude import AttitudeWatch
 from .checks import (
@@ -18,7 +19,7 @@ from .checks import (
     hot,
     low,
     non_finite,
-    non_finite_imu,
+    non_finite_motors,
     silent,
     slow_stale,
     who,
@@ -26,23 +27,25 @@ from .checks import (
 from .verdict import Fault
 
 SAG_TIME = 0.5  # the supply may dip below its bound for so long: a step, not an empty battery [s]
+OVERSPEED = 1.2  # times the velocity limit of joint torques; for `hold_after` it is a fault
 SPEED_MARGIN = 1.5  # gravity and shoves may move a joint faster than its motor without load does
 
 
 class SensorWatch:
     """What is wrong with a robot's samples, one after the other."""
 
-    def __init__(self, robot: Robot) -> None:
+    def __init__(self, robot: Robot, output: Output = "joint_target") -> None:
         self._robot = robot
+        # Under joint torques alone the limits keep a joint from being fast.
+        self._fastest = Limits.of(robot, output).velocity if output == "joint_torque" else None
+        self._fast_since = math.inf  # [s]
         self._attitude = AttitudeWatch(robot.safety)
         self._bad_since = math.inf  # non-finite samples [s]
         self._sag_since = math.inf  # voltage below its bound [s]
         self._unread_since = math.inf  # an alert whose cause is not known [s]
         self._joint_pos: np.ndarray | None = None
         self._measured_at = np.zeros(len(robot.joints))
-        gears = np.array([joint.motor.gear for joint in robot.joints])
-        models = [robot.motor_models[joint.motor.model] for joint in robot.joints]
-        self._top_speed = SPEED_MARGIN * np.array([m.no_load_speed for m in models]) / gears
+        self._top_speed = SPEED_MARGIN * robot.no_load_speed
 
     def inspect(self, sample: Sample, now: float, powered_since: float = math.inf) -> list[Finding]:
         """All that is wrong with a sample, causes before their effects.
@@ -52,19 +55,21 @@ class SensorWatch:
             now: by when the policy has answered [s].
             powered_since: when torque was commanded on; inf where it is off [s].
         """
-        bad = non_finite(sample)
+        bad = non_finite(sample, self._robot)
         self._bad_since = min(self._bad_since, now) if bad else math.inf
         if bad:  # nothing that follows could be trusted
             lasts = now - self._bad_since >= self._robot.safety.damp_after
             reaction = Reaction.DAMP if lasts else Reaction.HOLD
-            return [Finding(Fault.NON_FINITE, reaction, bad, non_finite_imu(sample))]
+            imu_only = not non_finite_motors(sample)
+            return [Finding(Fault.NON_FINITE, reaction, bad, imu_only)]
         # What a silent IMU said last would count as frozen, and says nothing about now.
-        heard = sample.imu_age <= self._robot.safety.damp_after
+        heard = self._robot.imu and sample.imu_age <= self._robot.safety.damp_after
         return [
             *self._silent(sample, now),
             *self._motors(sample, now),
             *self._torque(sample, powered_since),
             *self._jump(sample),
+            *self._runaway(sample, now),
             *(self._attitude.inspect(sample) if heard else []),
             *self._supply(sample, now),
         ]
@@ -83,11 +88,13 @@ class SensorWatch:
             text = silent(who(names, lost), float(sample.age[lost].max()), safety.damp_after)
             return [Finding(Fault.STALE_SENSORS, Reaction.DAMP, text)]
         waited = now - sample.time
-        age, imu_age = sample.age + waited, sample.imu_age + waited
+        age, imu_age = sample.age + waited, sample.imu_age + waited  # the latter NaN without an IMU
         late = ~(age <= safety.hold_after)
         if late.any():
             text = silent(who(names, late), float(age[late].max()), safety.hold_after)
             findings.append(Finding(Fault.STALE_SENSORS, Reaction.HOLD, text))
+        if not self._robot.imu:
+            return findings
         if not sample.imu_age <= safety.damp_after:
             text = silent("imu", sample.imu_age, safety.damp_after)
             findings.append(Finding(Fault.STALE_SENSORS, Reaction.LIE, text))
@@ -157,6 +164,21 @@ class SensorWatch:
             f"allowed is {allowed[index]:.2f} rad"
         )
         return [Finding(Fault.ENCODER_JUMP, Reaction.DAMP, text)]
+
+    def _runaway(self, sample: Sample, now: float) -> list[Finding]:
+        """Joints that the limiter brakes and that stay fast all the same: they do not obey."""
+        if self._fastest is None:
+            return []
+        fast = ~(np.abs(sample.joint_vel) <= OVERSPEED * self._fastest)
+        self._fast_since = min(self._fast_since, now) if fast.any() else math.inf
+        if now - self._fast_since < self._robot.safety.hold_after:
+            return []
+        index = int(np.argmax(fast))
+        text = (
+            f"{who(self._robot.joint_names, fast)}: found {sample.joint_vel[index]:.1f} rad/s, "
+            f"allowed is up to {self._fastest[index]:.1f} rad/s"
+        )
+        return [Finding(Fault.RUNAWAY, Reaction.DAMP, text)]
 
     def _supply(self, sample: Sample, now: float) -> list[Finding]:
         """Heat and voltage: the motors still obey, so the robot lies down while it can."""

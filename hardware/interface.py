@@ -6,13 +6,15 @@ loop knows nothing else. All arrays are float64 in the order of robot.toml's joi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..models.errors import UsageError, require_finite
+from ..models.limits import Output
 
 
 class Mode(IntEnum):
@@ -22,6 +24,18 @@ class Mode(IntEnum):
     DAMP = 1  # resist motion, hold nothing
     HOLD = 2  # keep the last target
     TRACK = 3  # follow the target
+    TORQUE = 4  # push with the torque
+
+
+# What a robot takes that is driven by targets, or by torques. Under torques it keeps no position by
+# itself, so nothing can hold it but whoever closes the loop.
+MODES: dict[Output, tuple[Mode, ...]] = {
+    "joint_target": (Mode.OFF, Mode.DAMP, Mode.HOLD, Mode.TRACK),
+    "joint_torque": (Mode.OFF, Mode.DAMP, Mode.TORQUE),
+}
+
+
+ARRAYS = ("target", "torque_cap", "torque")  # of a command
 
 
 @dataclass(frozen=True)
@@ -31,18 +45,21 @@ class Command:
     It keeps read-only copies of its arrays, so a command that exists is one that may be sent.
 
     Raises:
-        NonFiniteError: some target or cap is NaN or infinite.
-        UsageError: TRACK without a target.
+        NonFiniteError: some target, torque or cap is NaN or infinite.
+        UsageError: TRACK without a target, or TORQUE without a torque.
     """
 
     mode: Mode
     target: np.ndarray | None = None  # joint target, TRACK only [rad]. Shape (n,)
-    torque_cap: np.ndarray | None = None  # TRACK, HOLD and DAMP [N·m]. Shape (n,)
+    torque_cap: np.ndarray | None = None  # of all modes but OFF [N·m]. Shape (n,)
+    torque: np.ndarray | None = None  # joint torque, TORQUE only [N·m]. Shape (n,)
 
     def __post_init__(self) -> None:
         if self.mode == Mode.TRACK and self.target is None:
             raise UsageError("target: TRACK needs one, give a joint target")
-        for name in ("target", "torque_cap"):
+        if self.mode == Mode.TORQUE and self.torque is None:
+            raise UsageError("torque: TORQUE needs one, give a joint torque")
+        for name in ARRAYS:
             if (given := getattr(self, name)) is not None:
                 array = np.array(given, dtype=np.float64)
                 require_finite(**{name: array})
@@ -50,9 +67,16 @@ class Command:
                 object.__setattr__(self, name, array)
 
 
+def require_mode(command: Command, output: Output) -> None:
+    """Raise `UsageError` for a mode that a robot driven so does not take (`MODES`)."""
+    if command.mode not in MODES[output]:
+        allowed = ", ".join(mode.name for mode in MODES[output])
+        raise UsageError(f"mode: found {command.mode.name}, allowed under {output} is {allowed}")
+
+
 def require_shape(command: Command, n: int) -> None:
     """Raise `UsageError` unless a command's arrays have shape (n,): every `write` begins so."""
-    for name in ("target", "torque_cap"):
+    for name in ARRAYS:
         array = getattr(command, name)
         if array is not None and array.shape != (n,):
             raise UsageError(f"{name}: found shape {array.shape}, allowed is ({n},)")
@@ -94,10 +118,18 @@ class Sample:
     acceleration: np.ndarray  # specific force in the base frame [m/s²]. Shape (3,)
     imu_age: float  # of the IMU's values at `time`; inf before the first [s]
     imu_rate: float  # of its packets, over the last second or since opening; nan if unknown [Hz]
+    # A robot without an IMU has NaN for the five above.
     health: Health
     bus_time: float = 0.0  # spent on the motor bus since the last sample [s]
     wire_errors: int = 0  # refused packets and missing replies so far
     wire_notes: tuple[str, ...] = field(default=())  # new since the last sample, for the log
+
+
+NOWHERE = np.full(3, np.nan)
+NOWHERE.flags.writeable = False
+# Of a sample, for a robot without an IMU.
+NO_IMU: Any = dict.fromkeys(("gyro", "gravity", "acceleration"), NOWHERE)
+NO_IMU |= dict.fromkeys(("imu_age", "imu_rate"), math.nan)
 
 
 class RobotInterface(Protocol):
@@ -126,10 +158,14 @@ class RobotInterface(Protocol):
     def write(self, command: Command) -> None:
         """Send one command to all motors; the first one that is not OFF enables torque.
 
-        What is not finite, and TRACK without a target, no `Command` can hold.
+        What is not finite, TRACK without a target, TORQUE without a torque no `Command` can hold.
+        A robot is opened for one output of a policy: for targets it holds them by itself; for
+        torques it takes OFF, DAMP and TORQUE alone, and DAMP acts on readings that `write` makes
+        sure of.
 
         Raises:
-            UsageError: an array has another shape than (n,); nothing is sent then.
+            UsageError: an array has another shape than (n,), or the robot is not driven by such
+                commands (`MODES`); nothing is sent then.
             EnableRefused: a motor cannot be enabled, or torque is on already that is not from here.
                 Only motors that this call switched on have been switched off again.
             DeviceError: a port is gone; the motors on the others have had the command.

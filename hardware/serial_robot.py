@@ -1,11 +1,12 @@
-"""The robot behind serial ports: DYNAMIXEL X-series motors and a WitMotion IMU.
+"""The robot behind serial ports: DYNAMIXEL X-series motors and, if it has one, a WitMotion IMU.
 
 What the host cannot see it does not assume: a sync write has no reply, so what matters is written
 again or read back, and a tripped watchdog, which refuses goals in silence, is read in turn from
 one motor a tick. Reading feeds the watchdog as writing does.
 
 What the devices do by themselves once the link is dead: the manual says that a motor whose bus
-watchdog trips "stops", with a velocity mode for an example. What mode 5 does is unconfirmed.
+watchdog trips "stops", with a velocity mode for an example. What modes 5 and 0 do is unconfirmed;
+the goal current of mode 0 goes on pushing until then.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..models.errors import DeviceError, EnableRefused, RobotFileError, UsageError
+from ..models.errors import DeviceError, EnableRefused, UsageError
+from ..models.limits import Output
 from ..models.robot import Robot
-from .dynamixel.bus import MotorBus
+from .drivers import imu_stream, motor_bus
 from .dynamixel.motors import MotorGroup
 from .dynamixel.registers import MotorError
-from .interface import Command, Health, Mode, Sample, require_shape
+from .interface import NO_IMU, Command, Health, Mode, Sample, require_mode, require_shape
 from .port import Clock, SerialPort, Transport, open_port
-from .witmotion.stream import ImuStream
 
 GAIN_REPEATS = 3  # stiffness after DAMP is sent with so many commands: one may get lost
 
@@ -40,8 +41,11 @@ class SerialRobot:
         description: Robot,
         transports: Mapping[str, Transport],
         clock: Clock = time.monotonic,
+        output: Output = "joint_target",
     ) -> None:
         """Find the motors and the IMU, and check them against the description.
+
+        `output` is that of the policy which will drive it: the motors are set up for it.
 
         Raises:
             RobotFileError: a bus speaks what no driver here speaks.
@@ -51,11 +55,15 @@ class SerialRobot:
         self._clock = clock
         self._transports = dict(transports)
         names = dict.fromkeys(joint.motor.bus for joint in description.joints)
-        self._groups = [_open_motors(description, name, transports[name], clock) for name in names]
-        self._imu = _open_imu(description, transports[description.imu.bus], clock)
-        self._imu.restart()  # what waits is as old as the opening of the motors is long
-        self._imu.wait()
-        self._imu_gone = False  # its port, as the last read has found
+        self._output: Output = output
+        self._groups = [
+            MotorGroup(description, motor_bus(description, name, transports[name], clock), output)
+            for name in names
+        ]
+        self._imu = imu_stream(description, transports, clock)
+        if self._imu:
+            self._imu.restart()  # what waits is as old as the opening of the motors is long
+            self._imu.wait()
         self._mode = Mode.OFF
         self._target = np.zeros(len(description.joints))
         self._gains_due = 0
@@ -88,7 +96,7 @@ class SerialRobot:
         times, health_times, health = np.zeros(n), np.zeros(n), Health.unknown(n)
         alert, encoder_jump = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         notes: tuple[str, ...] = ()
-        errors = self._imu.errors
+        errors = self._imu.errors if self._imu else 0
         self._each(lambda group: group.read(tick))
         for group in self._groups:
             joint_pos[group.index], joint_vel[group.index] = group.joint_pos, group.joint_vel
@@ -103,7 +111,8 @@ class SerialRobot:
             errors += group.bus.errors + group.refused
             notes += group.bus.take_notes()
         now = self._clock()
-        notes += self._update_imu(now)
+        if self._imu:
+            notes += self._imu.poll(now)
         health.age[:] = now - health_times
         return Sample(
             time=now,
@@ -113,11 +122,7 @@ class SerialRobot:
             age=now - times,
             alert=alert,
             encoder_jump=encoder_jump,
-            gyro=self._imu.gyro.copy(),
-            gravity=self._imu.gravity.copy(),
-            acceleration=self._imu.acceleration.copy(),
-            imu_age=self._imu.age(now),
-            imu_rate=self._imu.rate,
+            **(self._imu.values(now) if self._imu else NO_IMU),
             health=health,
             bus_time=self._take_bus_time(),
             wire_errors=errors,
@@ -131,11 +136,13 @@ class SerialRobot:
         without `torque_cap` has the torque limits of robot.toml for its caps. DAMP sends its gains
         with every command: a line that was dead when damping began must not leave the robot stiff.
         HOLD after DAMP holds where the robot has sunk to, and as the first command where it lies; a
-        motor that misses the stiffness then stays damped, and the slow read tells.
+        motor that misses the stiffness then stays damped, and the slow read tells. Motors driven by
+        torques are damped by the host, on readings of this period alone (`MotorGroup.damp`).
 
         Raises:
             UsageError, EnableRefused, DeviceError: see `RobotInterface.write`.
         """
+        require_mode(command, self._output)
         require_shape(command, len(self.description.joints))
         cap = command.torque_cap
         torque_cap = self.description.torque_limit if cap is None else cap
@@ -149,9 +156,12 @@ class SerialRobot:
             self._gains_due = GAIN_REPEATS
             if command.mode == Mode.HOLD:
                 self._hold_here()
+        self._mode = command.mode
+        if self._output == "joint_torque":
+            self._push(command, torque_cap)
+            return
         if command.mode == Mode.TRACK and command.target is not None:
             self._target = command.target.copy()
-        self._mode = command.mode
         gains_due, self._gains_due = self._gains_due > 0, max(0, self._gains_due - 1)
 
         def send(group: MotorGroup) -> None:
@@ -166,8 +176,9 @@ class SerialRobot:
 
     def refresh(self) -> None:
         """See `RobotInterface.refresh`. It takes about 0.3 s, most of it the IMU's rate."""
-        self._imu.restart()
-        self._imu.listen()
+        if self._imu:
+            self._imu.restart()
+            self._imu.listen()
         self._each(MotorGroup.read_health)
         tick = self._next_tick()
         self._each(lambda group: group.read(tick))
@@ -178,18 +189,17 @@ class SerialRobot:
         for transport in self._transports.values():
             transport.close()
 
-    def _update_imu(self, now: float) -> tuple[str, ...]:
-        """Take in what the IMU has sent; a note where its port has gone, which its age tells, too.
+    def _push(self, command: Command, torque_cap: np.ndarray) -> None:
+        tick = self._next_tick()
 
-        That is no error: all motors answer, and the robot can lie down.
-        """
-        had_gone, self._imu_gone = self._imu_gone, False
-        try:
-            self._imu.update(now)
-        except DeviceError as error:
-            self._imu_gone = True
-            return () if had_gone else (f"imu: {error}",)
-        return ()
+        def send(group: MotorGroup) -> None:
+            cap = torque_cap[group.index]
+            if command.torque is None:
+                group.damp(cap, tick)
+            else:
+                group.write_torques(command.torque[group.index], cap)
+
+        self._each(send)
 
     def _enable(self, mode: Mode, torque_cap: np.ndarray) -> None:
         try:
@@ -247,27 +257,11 @@ class SerialRobot:
         return self._busy - before
 
 
-def _open_motors(description: Robot, bus: str, transport: Transport, clock: Clock) -> MotorGroup:
-    """The driver of the motors on a bus, by its protocol."""
-    protocol = description.buses[bus].protocol
-    if protocol == "dynamixel":
-        return MotorGroup(description, MotorBus(bus, transport, clock))
-    raise RobotFileError(f"bus.{bus}.protocol: found {protocol}, allowed for motors is dynamixel")
-
-
-def _open_imu(description: Robot, transport: Transport, clock: Clock) -> ImuStream:
-    """The driver of the IMU, by its bus's protocol."""
-    bus = description.imu.bus
-    protocol = description.buses[bus].protocol
-    if protocol == "witmotion":
-        return ImuStream(description.imu, transport, clock)
-    raise RobotFileError(f"bus.{bus}.protocol: found {protocol}, allowed for an IMU is witmotion")
-
-
 def open_robot(
     description: Robot,
     ports: Mapping[str, str] | None = None,
     clock: Clock = time.monotonic,
+    output: Output = "joint_target",
 ) -> SerialRobot:
     """Open the robot on its serial ports, without moving it.
 
@@ -275,6 +269,7 @@ def open_robot(
         description: what robot.toml says.
         ports: device of each bus that is not on the port of robot.toml.
         clock: [s], monotonic, the loop's.
+        output: of the policy that will drive it.
 
     Raises:
         RobotFileError: a bus speaks what no driver here speaks.
@@ -286,12 +281,13 @@ def open_robot(
     if unknown:
         allowed = ", ".join(description.buses)
         raise UsageError(f"ports: found bus '{unknown[0]}', allowed is one of {allowed}")
-    used = {joint.motor.bus for joint in description.joints} | {description.imu.bus}
+    used = {joint.motor.bus for joint in description.joints}
+    used |= {description.imu.bus} if description.imu else set()
     transports: dict[str, SerialPort] = {}
     try:
         for name in sorted(used):
             transports[name] = open_port(description.buses[name], ports, clock)
-        return SerialRobot(description, transports, clock)
+        return SerialRobot(description, transports, clock, output)
     except BaseException:
         for transport in transports.values():
             transport.close()

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from math import pi
 from typing import Any
 
+from .robot import Robot
+
 Array = Any  # a numpy array or a torch tensor
 Namespace = Any  # the module `numpy` or the module `torch`
 
@@ -28,6 +30,10 @@ class Deviation:
         value = inputs[self.input]
         return value - xp.asarray(self.offset, dtype=value.dtype) if self.offset else value
 
+    def width(self, widths: Mapping[str, int]) -> int:
+        """Of the result, given those of the inputs."""
+        return widths[self.input]
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -41,23 +47,67 @@ class Phase:
         angle = inputs[self.input] * (2 * pi / self.period)
         return xp.concatenate((xp.sin(angle), xp.cos(angle)), -1)
 
+    def width(self, widths: Mapping[str, int]) -> int:
+        """Of the result, given those of the inputs."""
+        return 2
 
-Term = Deviation | Phase
+
+Vector = tuple[float, float, float]
 
 
-def input_widths(joints: int) -> dict[str, int]:
-    """Every input that a controller may have, and its width, for a robot with so many joints.
+@dataclass(frozen=True)
+class TipPosition:
+    """Where a chain of hinges ends, in the base frame [m], from its joint angles in the input.
+
+    The product of exponentials (Lynch and Park, Modern Robotics, 2017, section 4.1): from the last
+    hinge to the first, each turns what lies beyond it about its axis of the zero pose.
+    """
+
+    input: str
+    axes: tuple[Vector, ...]  # unit vectors, in the zero pose
+    anchors: tuple[Vector, ...]  # a point of each axis, in the zero pose [m]
+    tip: Vector  # in the zero pose [m]
+
+    def __call__(self, inputs: Mapping[str, Array], xp: Namespace) -> Array:
+        """Shape (N, 3)."""
+        angles = inputs[self.input]
+
+        def constant(value: Any) -> Array:
+            return xp.asarray(value, dtype=angles.dtype)
+
+        point = constant(self.tip)
+        for index in reversed(range(len(self.axes))):
+            (x, y, z), anchor = self.axes[index], constant(self.anchors[index])
+            angle = angles[..., index : index + 1]
+            arm = point - anchor
+            across = arm @ constant([[0, z, -y], [-z, 0, x], [y, -x, 0]])  # axis × arm
+            twice = across @ constant([[0, z, -y], [-z, 0, x], [y, -x, 0]])
+            # Rodrigues' formula: only what is across the axis turns.
+            point = anchor + arm + xp.sin(angle) * across + (1 - xp.cos(angle)) * twice
+        return point
+
+    def width(self, widths: Mapping[str, int]) -> int:
+        """Of the result, given those of the inputs."""
+        return 3
+
+
+Term = Deviation | Phase | TipPosition
+
+
+def input_widths(robot: Robot, commands: int) -> dict[str, int]:
+    """Every input that a robot's controller may have, and its width.
 
     joint_pos [rad], joint_vel [rad/s], gyro [rad/s] and gravity (unit vector, down) in the base
-    frame, command (vx, vy [m/s], yaw rate [rad/s]), previous_action (raw), clock [s].
+    frame, where the robot has an IMU; command, one column for each of so many parts of the task's
+    command; previous_action (raw), clock [s].
     """
+    n = len(robot.joints)
     return {
-        "joint_pos": joints,
-        "joint_vel": joints,
-        "gyro": 3,
-        "gravity": 3,
-        "command": 3,
-        "previous_action": joints,
+        "joint_pos": n,
+        "joint_vel": n,
+        **({"gyro": 3, "gravity": 3} if robot.imu else {}),
+        "command": commands,
+        "previous_action": n,
         "clock": 1,
     }
 
@@ -67,10 +117,10 @@ def observe(terms: Sequence[Term], inputs: Mapping[str, Array], xp: Namespace) -
     return xp.concatenate([term(inputs, xp) for term in terms], -1)
 
 
-def width(terms: Sequence[Term], joints: int) -> int:
-    """Number of columns of the observation."""
-    widths = input_widths(joints)
-    return sum(2 if isinstance(term, Phase) else widths[term.input] for term in terms)
+def width(terms: Sequence[Term], robot: Robot, commands: int) -> int:
+    """Number of columns of the observation, for a command of so many parts."""
+    widths = input_widths(robot, commands)
+    return sum(term.width(widths) for term in terms)
 
 
 def describe(terms: Sequence[Term]) -> list[dict[str, Any]]:

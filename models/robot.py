@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-MOTOR_PROTOCOLS = ("dynamixel",)
+MOTOR_PROTOCOLS = ("dynamixel", "unitree")  # unitree: simulated, without a driver yet
 IMU_PROTOCOLS = ("witmotion",)
 PROTOCOLS = MOTOR_PROTOCOLS + IMU_PROTOCOLS
 
@@ -69,7 +69,7 @@ class Joint:
     lower: float  # soft limit [rad]
     upper: float  # soft limit [rad]
     torque_limit: float  # [N·m]
-    rate_limit: float  # of the joint target [rad/s]
+    rate_limit: float  # of the joint target; under joint torques, of the joint [rad/s]
     kp: float  # stiffness [N·m/rad]
     kd: float  # damping [N·m·s/rad]
     armature: float  # rotor inertia seen at the joint [kg·m²]
@@ -116,7 +116,7 @@ class Robot:
     assumed: tuple[str, ...]  # keys whose values nobody has measured yet
     buses: Mapping[str, Bus]
     motor_models: Mapping[str, MotorModel]
-    imu: Imu
+    imu: Imu | None  # None: bolted to the ground, so that its base needs none
     joints: tuple[Joint, ...]
     safety: Safety
     toml: str = field(repr=False, compare=False)  # the text of robot.toml, as read
@@ -170,6 +170,17 @@ class Robot:
     def kd(self) -> np.ndarray:
         """Dampings [N·m·s/rad]. Shape (n,)."""
         return self._column("kd")
+
+    @cached_property
+    def armature(self) -> np.ndarray:
+        """Rotor inertias seen at the joints [kg·m²]. Shape (n,)."""
+        return self._column("armature")
+
+    @cached_property
+    def no_load_speed(self) -> np.ndarray:
+        """What the motors do without load, seen at the joints [rad/s]. Shape (n,)."""
+        motors = [(self.motor_models[joint.motor.model], joint.motor.gear) for joint in self.joints]
+        return np.array([model.no_load_speed / gear for model, gear in motors])
 
     def _column(self, key: str) -> np.ndarray:
         column = np.array([getattr(joint, key) for joint in self.joints], dtype=np.float64)

@@ -109,7 +109,7 @@ T = TypeVar("T")
 
 
 def _robot(table: dict[str, Any], directory: Path, text: str) -> Robot:
-    optional = {"assumed": [], "joint_defaults": {}}
+    optional = {"assumed": [], "joint_defaults": {}, "imu": {}}
     top = _typed({**optional, **table}, _TOP, "")
     _require(top["format"] == FORMAT, "format", top["format"], f"{FORMAT}")
     joint_defaults = top["joint_defaults"]
@@ -129,7 +129,7 @@ def _robot(table: dict[str, Any], directory: Path, text: str) -> Robot:
         assumed=tuple(top["assumed"]),
         buses=_named(Bus, top["bus"], "bus"),
         motor_models=_named(MotorModel, top["motor"], "motor"),
-        imu=_build(Imu, top["imu"], "imu"),
+        imu=_build(Imu, top["imu"], "imu") if "imu" in table else None,
         joints=tuple(joints),
         safety=_build(Safety, top["safety"], "safety"),
         toml=text,
@@ -203,10 +203,8 @@ def _check(robot: Robot) -> None:
     for model in robot.motor_models.values():
         _positive(model, f"motor.{model.name}")
     _require(bool(robot.joints), "joint", [], "at least one [[joint]]")
-    _check_bus(robot, robot.imu.bus, IMU_PROTOCOLS, "imu.bus")
-    norm = math.hypot(*robot.imu.rotation)
-    _require(abs(norm - 1) < 1e-6, "imu.rotation", robot.imu.rotation, "a unit quaternion w x y z")
-    _require(robot.imu.rate > 0, "imu.rate", robot.imu.rate, "> 0")
+    if robot.imu:
+        _check_imu(robot, robot.imu)
     _check_safety(robot)
     _check_assumed(robot)
     names: set[str] = set()
@@ -215,6 +213,13 @@ def _check(robot: Robot) -> None:
         _check_joint(robot, joint, f"joint[{index}] '{joint.name}'", names, ids)
         names.add(joint.name)
         ids.add((joint.motor.bus, joint.motor.id))
+
+
+def _check_imu(robot: Robot, imu: Imu) -> None:
+    _check_bus(robot, imu.bus, IMU_PROTOCOLS, "imu.bus")
+    norm = math.hypot(*imu.rotation)
+    _require(abs(norm - 1) < 1e-6, "imu.rotation", imu.rotation, "a unit quaternion w x y z")
+    _require(imu.rate > 0, "imu.rate", imu.rate, "> 0")
 
 
 def _check_safety(robot: Robot) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from .limits import Output
 from .observation import Term
 from .robot import Robot
 
@@ -70,15 +71,30 @@ class TaskEnv(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class CommandPart:
+    """One number of a command: a column of the input `command`."""
+
+    name: str
+    unit: str
+    lower: float  # of the range that the policy is trained for
+    upper: float
+
+
 class DeployableTask(Protocol):
-    """A task whose policy can be exported for a robot: N environments, n joints, D columns."""
+    """A task whose policy can be exported for a robot: N environments, n joints, D columns.
+
+    An action of `output` "joint_target" stands for the target default pose + action_scale · action
+    [rad]; one of "joint_torque" for the torque action_scale · action [N·m].
+    """
 
     num_envs: int
     robot: Robot
     terms: tuple[Term, ...]  # of the observation
-    action_scale: float  # joint target = default pose + action_scale · action [rad]
+    output: Output
+    action_scale: float | tuple[float, ...]  # of all joints, or one for each
     clock_period: float  # at which the input `clock` wraps [s]
-    command_range: tuple[float, float, float]  # ± vx [m/s], vy [m/s], yaw rate [rad/s]
+    commands: tuple[CommandPart, ...]
     inputs: dict[str, np.ndarray]  # of the controller, now, each (N, width), float32
 
     def reset(self, *, seed: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Worlds: batched MuJoCo environments, tasks, randomisation, and the plant of emulated robots.
 
-Importing it registers `Surefoot/Walk-v0` with Gymnasium, for `make` and `make_vec`.
+Importing it registers `Surefoot/Walk-v0` and `Surefoot/Reach-v0` with Gymnasium, for `make` and
+`make_vec`.
 """
 
 import os
@@ -19,4 +20,9 @@ gymnasium.register(
     "Surefoot/Walk-v0",
     entry_point=f"{__name__}.single:SingleWalkEnv",
     vector_entry_point=f"{__name__}.walk:WalkEnv",
+)
+gymnasium.register(
+    "Surefoot/Reach-v0",
+    entry_point=f"{__name__}.single:SingleReachEnv",
+    vector_entry_point=f"{__name__}.reach:ReachEnv",
 )

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..hardware.plant import PlantState
 from ..models.robot import Robot
-from .world import FOOT, build_spec, height_on_floor
+from .world import FOOT, build_spec, pose_on_floor
 
 TIMESTEP = 0.001  # [s]
 SETTLE_TIME = 1.5  # limp on the floor before time starts [s]
@@ -40,7 +40,8 @@ class Difference:
 class MujocoPlant:
     """The robot's body on a floor; implements `hardware.plant.Plant`. Deterministic given the seed.
 
-    Starts lying on its belly near the rest pose, settled under no torque.
+    Starts lying near the rest pose, settled under no torque. A robot without IMU is bolted to the
+    floor: its base is at rest in the world's origin.
     """
 
     timestep = TIMESTEP
@@ -52,7 +53,8 @@ class MujocoPlant:
         joints = [self.model.joint(name) for name in robot.joint_names]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._dof = np.array([joint.dofadr[0] for joint in joints])
-        self._imu_quaternion = self.model.site("imu").quat.copy()
+        # None: bolted to the floor, without an IMU.
+        self._imu_quaternion = self.model.site("imu").quat.copy() if robot.imu else None
         delay = round(difference.torque_delay / TIMESTEP)
         self._torques = deque([np.zeros(len(joints))] * delay)
         self._settle(robot.rest_pose)
@@ -61,11 +63,13 @@ class MujocoPlant:
     def state(self) -> PlantState:
         """The state now; arrays of its own."""
         data = self.data
+        joints = (data.time, data.qpos[self._qpos], data.qvel[self._dof])
+        if self._imu_quaternion is None:
+            rest, upright = np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0])
+            return PlantState(*joints, rest, upright, rest, rest, -self.model.opt.gravity)
         quaternion = data.qpos[3:7].copy()
         return PlantState(
-            time=data.time,
-            joint_pos=data.qpos[self._qpos],
-            joint_vel=data.qvel[self._dof],
+            *joints,
             base_position=data.qpos[:3].copy(),
             base_quaternion=quaternion,
             linear_velocity=_rotate_back(data.qvel[:3], quaternion),
@@ -81,15 +85,16 @@ class MujocoPlant:
 
     def _settle(self, rest_pose: np.ndarray) -> None:
         data = self.data
-        data.qpos[self._qpos] = rest_pose
-        data.qpos[2] = height_on_floor(self.model, data.qpos) + DROP_HEIGHT
+        data.qpos[:] = pose_on_floor(self.model, rest_pose)
+        if self._imu_quaternion is not None:
+            data.qpos[2] += DROP_HEIGHT
         for _ in range(round(SETTLE_TIME / TIMESTEP)):
             mujoco.mj_step(self.model, data)
         data.time = 0.0
 
 
 def build_model(robot: Robot, difference: Difference, rng: np.random.Generator) -> mujoco.MjModel:
-    """The compiled world with torque motors in the joints' order and an accelerometer."""
+    """The compiled world: torque motors in the joints' order and, for an IMU, its accelerometer."""
     spec = build_spec(robot)
     spec.option.timestep = TIMESTEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -106,12 +111,13 @@ def build_model(robot: Robot, difference: Difference, rng: np.random.Generator) 
         motor = spec.add_actuator(name=joint.name, target=joint.name)
         motor.trntype = mujoco.mjtTrn.mjTRN_JOINT
         motor.set_to_motor()
-    spec.add_sensor(
-        name="specific_force",
-        type=mujoco.mjtSensor.mjSENS_ACCELEROMETER,
-        objtype=mujoco.mjtObj.mjOBJ_SITE,
-        objname="imu",
-    )
+    if robot.imu is not None:
+        spec.add_sensor(
+            name="specific_force",
+            type=mujoco.mjtSensor.mjSENS_ACCELEROMETER,
+            objtype=mujoco.mjtObj.mjOBJ_SITE,
+            objname="imu",
+        )
     for geom in spec.geoms:
         if geom.name.endswith(FOOT):
             geom.friction[0] = difference.foot_friction

@@ -7,24 +7,39 @@ and MuJoCo's derived constants follow both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import mujoco
 import numpy as np
 
-from .robot_batch import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
-
-
-class Per(Enum):
-    """What one value is drawn for."""
-
-    ROBOT = "robot"
-    BODY = "body"
-    JOINT = "joint"
-    AXIS = "axis"
+from ..models.errors import UsageError
+from .quantities import (
+    PARTS,
+    POSSIBLE,
+    Per,
+    Vary,
+    armature,
+    centre_of_mass,
+    command_delay,
+    damping,
+    encoder_offset,
+    foot_friction,
+    gyro_bias,
+    held_mass,
+    imu_delay,
+    imu_mounting,
+    joint_friction,
+    mass_scale,
+    motor_strength,
+    payload,
+    push,
+    sensor_noise,
+    stiffness,
+    supply_voltage,
+)
+from .robot_batch import RobotBatch
 
 
 @dataclass(frozen=True)
@@ -40,115 +55,53 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Variation:
-    """One randomised quantity: `vary` writes values (k, m) into robots `ids` (k,)."""
+    """One randomised quantity: `vary` writes values (k, m) into robots `ids` (k,).
 
-    vary: Callable[[RobotBatch, np.ndarray, np.ndarray], None]
+    Raises:
+        UsageError: values or a part of the robot that are not `POSSIBLE` for it.
+    """
+
+    vary: Vary
     distribution: Uniform
     per: Per = Per.ROBOT
     every: Uniform | None = None  # time from one draw to the next [s]; None: at each reset
+
+    def __post_init__(self) -> None:
+        if (possible := POSSIBLE.get(self.vary)) is None:  # somebody's own
+            return
+        low, high = self.distribution.low, self.distribution.high
+        if not possible.low <= low <= high <= possible.high:
+            raise UsageError(
+                f"{self.name}: found values from {low:g} to {high:g}, "
+                f"allowed is from {possible.low:g} to {possible.high:g}"
+            )
+        if self.per not in possible.per:
+            raise UsageError(
+                f"{self.name}: found one value per {self.per.value}, "
+                f"allowed is one per {' or '.join(per.value for per in possible.per)}"
+            )
 
     @property
     def name(self) -> str:
         return self.vary.__name__
 
 
-# --- what can vary ----------------------------------------------------------------------------
+def require_fit(variations: Sequence[Variation], robots: RobotBatch) -> None:
+    """Raise UsageError for a variation that these robots have nothing for."""
+    for variation in variations:
+        possible = POSSIBLE.get(variation.vary)
+        if possible and possible.needs and not PARTS[possible.needs](robots):
+            fit = [v.__name__ for v, p in POSSIBLE.items() if not p.needs or PARTS[p.needs](robots)]
+            raise UsageError(
+                f"randomisation: found {variation.name} for {robots.robot.name}, a robot without "
+                f"{possible.needs}, allowed are {', '.join(fit)}"
+            )
 
 
-def foot_friction(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Sliding friction of all feet."""
-    robots.field("geom_friction")[ids[:, None], robots.foot_geoms, 0] = value
+# --- what training varies -----------------------------------------------------------------------
 
 
-def mass_scale(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Mass and inertia of every body, times value."""
-    robots.field("body_mass")[ids] *= value
-    robots.field("body_inertia")[ids] *= value[:, :, None]
-
-
-def payload(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Mass added to the base [kg], and its inertia in proportion."""
-    base = 1
-    mass = robots.field("body_mass")
-    factor = 1 + value[:, 0] / mass[ids, base]
-    mass[ids, base] *= factor
-    robots.field("body_inertia")[ids, base] *= factor[:, None]
-
-
-def centre_of_mass(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Offset of the base's centre of mass [m]."""
-    base = 1
-    robots.field("body_ipos")[ids, base] = robots.model.body_ipos[base] + value
-
-
-def motor_strength(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Torque cap, times value."""
-    robots.field("actuator_forcerange")[ids] = robots.model.actuator_forcerange * value[:, :, None]
-
-
-def supply_voltage(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Supply voltage, times value: the torque-speed line moves with it."""
-    nominal = robots.model.actuator_gainprm[:, VMAX]
-    robots.field("actuator_gainprm")[ids, :, VMAX] = nominal * value
-
-
-def stiffness(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Servo stiffness kp, times value."""
-    nominal = robots.model.actuator_gainprm[:, CONTROLLER_KP]
-    robots.field("actuator_gainprm")[ids, :, CONTROLLER_KP] = nominal * value
-
-
-def damping(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Servo damping kd, times value."""
-    nominal = robots.model.actuator_gainprm[:, CONTROLLER_KD]
-    robots.field("actuator_gainprm")[ids, :, CONTROLLER_KD] = nominal * value
-
-
-def joint_friction(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Dry friction of the joints, times value."""
-    robots.field("dof_frictionloss")[ids, 6:] = robots.model.dof_frictionloss[6:] * value
-
-
-def armature(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Rotor inertia at the joints, times value."""
-    robots.field("dof_armature")[ids, 6:] = robots.model.dof_armature[6:] * value
-
-
-def command_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Delay of a target on its way to the servo, at most `MAX_DELAY` [s]."""
-    robots.field("actuator_delay")[ids] = value
-
-
-def imu_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Age of the IMU's values when they are read, at most a control period [s]."""
-    robots.imperfections.imu_delay[ids] = value / robots.robot.control_period
-
-
-def encoder_offset(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Encoder minus true angle [rad]."""
-    robots.imperfections.encoder_offset[ids] = value
-
-
-def gyro_bias(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Gyroscope minus true rate [rad/s]."""
-    robots.imperfections.gyro_bias[ids] = value
-
-
-def imu_mounting(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Rotation vector of the IMU against its nominal pose [rad]."""
-    robots.imperfections.mounting[ids] = value
-
-
-def sensor_noise(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """Scale of all sensor noise; 1 is the standard deviations of robot_batch.py."""
-    robots.imperfections.noise[ids] = value
-
-
-def push(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """A shove: a sudden change of the base's velocity, in the world's axes [m/s]."""
-    robots.qvel[ids, :2] += value[:, :2]
-
-
+# Of the quadruped's training.
 TRAINING: tuple[Variation, ...] = (
     Variation(foot_friction, Uniform(0.4, 1.1)),
     Variation(mass_scale, Uniform(0.93, 1.07), Per.BODY),
@@ -168,6 +121,24 @@ TRAINING: tuple[Variation, ...] = (
     Variation(sensor_noise, Uniform(0.0, 1.5)),
     Variation(push, Uniform(-0.3, 0.3), Per.AXIS, every=Uniform(2.0, 6.0)),
 )
+
+# Of the arm's training, whose position servos have a stiffness.
+ARM_TRAINING: tuple[Variation, ...] = (
+    Variation(mass_scale, Uniform(0.93, 1.07), Per.BODY),
+    Variation(held_mass, Uniform(0.0, 0.05)),
+    Variation(motor_strength, Uniform(0.85, 1.05)),
+    Variation(supply_voltage, Uniform(0.88, 1.05)),
+    Variation(stiffness, Uniform(0.85, 1.15), Per.JOINT),
+    Variation(damping, Uniform(0.7, 1.3), Per.JOINT),
+    Variation(joint_friction, Uniform(0.4, 2.0), Per.JOINT),
+    Variation(armature, Uniform(0.8, 1.25)),
+    Variation(command_delay, Uniform(0.005, 0.015)),
+    Variation(encoder_offset, Uniform(-0.01, 0.01), Per.JOINT),
+    Variation(sensor_noise, Uniform(0.0, 1.5)),
+)
+
+# Of the same under joint torques.
+ARM_TORQUE_TRAINING = tuple(v for v in ARM_TRAINING if v.vary not in (stiffness, damping))
 
 
 def randomise(
@@ -191,6 +162,27 @@ def disturb(
     value = variation.distribution.sample(rng, (len(ids), _columns(robots.model, variation.per)))
     variation.vary(robots, ids, value)
     return value
+
+
+def read(rows: Sequence[Mapping[str, Any]]) -> tuple[Variation, ...]:
+    """The variations behind what `describe` gave.
+
+    Raises:
+        UsageError: a term that there is not, or values that are not possible for it.
+    """
+    terms = {vary.__name__: vary for vary in POSSIBLE}
+    for row in rows:
+        if row["what"] not in terms:
+            raise UsageError(f"randomisation: found {row['what']}, allowed are {', '.join(terms)}")
+    return tuple(
+        Variation(
+            terms[row["what"]],
+            Uniform(row["low"], row["high"]),
+            Per(row["per"]),
+            Uniform(*row["every"]) if row["every"] else None,
+        )
+        for row in rows
+    )
 
 
 def describe(variations: Sequence[Variation]) -> list[dict[str, Any]]:

@@ -1,14 +1,11 @@
 """N simulated robots with their servos and sensors, stepped together.
 
-The servos are bus servos in current-based position mode: PD torque from the target, capped by the
-goal current and by the torque-speed line of the supply voltage — MuJoCo's `dcmotor` with a
-position input compensates back-EMF up to Vmax, which is this law. The sensors are what the robot
-carries: encoders and an IMU, with delay, noise, bias and mounting error.
+`servos.py` says what a command becomes at the joints, `sensors.py` what the robots know of
+themselves. A robot with an IMU has a free base; one without is bolted to the ground.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -16,74 +13,32 @@ import numpy as np
 from mujoco.batch import Batch
 
 from ..models.errors import RobotFileError
+from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.rotation import rotate_inverse
-from .world import FOOT, build_spec
+from .sensors import Imperfections, measured_gravity, measured_gyro, measured_joints
+from .servos import SUBSTEPS, training_model
+from .terrain import Terrain
+from .world import FOOT
 
-SUBSTEPS = 4
-MAX_DELAY = 0.02  # of a command on its way to the servo [s]
-CONTROLLER_KP, CONTROLLER_KD, VMAX = 4, 6, 7  # columns of a dcmotor's gainprm
-POSITION_INPUT = 1  # dcmotor signature "pos"
-
-
-def training_model(robot: Robot) -> mujoco.MjModel:
-    """The model that policies are trained on: the robot in its world, with position servos."""
-    spec = build_spec(robot)
-    timestep = robot.control_period / SUBSTEPS
-    spec.option.timestep = timestep
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.solver = mujoco.mjtSolver.mjSOL_PGS
-    spec.option.iterations = 8
-    for joint in robot.joints:
-        motor = robot.motor_models[joint.motor.model]
-        gear = joint.motor.gear
-        servo = spec.add_actuator(
-            name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT
-        )
-        servo.set_to_dcmotor(
-            motorconst=[0, 0],
-            resistance=0,
-            nominal=[motor.nominal_voltage, motor.stall_torque * gear, motor.no_load_speed / gear],
-            saturation=[joint.torque_limit, 0, 0],
-            controller=[joint.kp, 0, joint.kd, 0, 0, motor.nominal_voltage],
-            ctrlspec=POSITION_INPUT,
-        )
-        servo.nsample = round(MAX_DELAY / timestep)
-        servo.delay = timestep
-    return spec.compile()
-
-
-@dataclass
-class Imperfections:
-    """What is wrong with each robot's sensors. Randomisation writes it. Leading shape (N,)."""
-
-    encoder_offset: np.ndarray  # [rad]. Shape (N, n)
-    gyro_bias: np.ndarray  # [rad/s]. Shape (N, 3)
-    mounting: np.ndarray  # rotation vector of the IMU against its nominal pose [rad]. Shape (N, 3)
-    imu_delay: np.ndarray  # as a fraction of a control period, 0 to 1. Shape (N, 1)
-    noise: np.ndarray  # scale of all sensor noise. Shape (N, 1)
-
-    @classmethod
-    def none(cls, num_envs: int, joints: int) -> Imperfections:
-        """Perfect sensors."""
-        wide, three, one = (np.zeros((num_envs, k)) for k in (joints, 3, 1))
-        return cls(wide, three, three.copy(), one, one.copy())
-
-
-# Standard deviations at noise scale 1.
-GYRO_NOISE = 0.05  # [rad/s]
-GRAVITY_NOISE = 0.01
-JOINT_POS_NOISE = 0.002  # [rad]
-JOINT_VEL_NOISE = 0.1  # [rad/s]
+UP = np.array([0.0, 0.0, 1.0])
 
 
 class RobotBatch:
     """N robots. Arrays of state have shape (N, …) and are current after `reset` and `step`.
 
-    `foot_geoms` and `foot_sites` are MuJoCo's ids, in the order of the feet's names.
+    `foot_geoms` and `foot_sites` are MuJoCo's ids, in the order of the feet's names. What is said
+    of the base is for robots with a free one.
     """
 
-    def __init__(self, robot: Robot, num_envs: int, nthread: int = 0) -> None:
+    def __init__(
+        self,
+        robot: Robot,
+        num_envs: int,
+        nthread: int = 0,
+        output: Output = "joint_target",
+        terrain: Terrain | None = None,
+    ) -> None:
         """Nominal robots with perfect sensors, all at the model's `qpos0`.
 
         Args:
@@ -91,15 +46,22 @@ class RobotBatch:
             num_envs: N.
             nthread: threads that step them; 0: as many as there are processors. The bits don't
                 depend on it.
+            output: what `step` takes.
+            terrain: the ground; None: level.
 
         Raises:
-            RobotFileError: the MJCF has other joints than robot.toml, another order of them, or no
-                free joint before them.
+            RobotFileError: the MJCF has other joints than robot.toml, another order of them, or
+                before them not the free joint of a robot with an IMU.
         """
         self.robot = robot
         self.num_envs = num_envs
-        self.model = training_model(robot)
+        self.output: Output = output
+        self.floating = robot.imu is not None
+        self.model = training_model(robot, output, terrain)
         _require_joint_order(self.model, robot)
+        n = len(robot.joints)
+        self.joint_qpos = slice(self.model.nq - n, None)  # the joints' part of qpos
+        self.joint_dofs = slice(self.model.nv - n, None)  # and of qvel
         self.batch = Batch(self.model, num_envs, nthread)
         self.qpos = self.batch.bind("qpos")
         self.qvel = self.batch.bind("qvel")
@@ -110,8 +72,11 @@ class RobotBatch:
         self.joint_torque = self.batch.bind("actuator_force")
         self.foot_geoms = _feet(self.model, mujoco.mjtObj.mjOBJ_GEOM)
         self.foot_sites = _feet(self.model, mujoco.mjtObj.mjOBJ_SITE)
-        self.imperfections = Imperfections.none(num_envs, len(robot.joints))
+        self.imperfections = Imperfections.none(num_envs, n)
         self._fields: dict[str, np.ndarray] = {}
+        # Of the base, in its own frame. Shapes (N, 3).
+        self.gravity = np.tile([0.0, 0.0, -1.0], (num_envs, 1))  # unit vector pointing down
+        self.linear_velocity = np.zeros((num_envs, 3))  # [m/s]
         self._gyro_before = np.zeros((num_envs, 3))
         self._gravity_before = np.zeros((num_envs, 3))
         self._reset_history, self._history_ctrl = _fresh_history(self.model)
@@ -119,22 +84,12 @@ class RobotBatch:
     @property
     def joint_pos(self) -> np.ndarray:
         """True joint angles [rad]. Shape (N, n)."""
-        return self.qpos[:, 7:]
+        return self.qpos[:, self.joint_qpos]
 
     @property
     def joint_vel(self) -> np.ndarray:
         """True joint velocities [rad/s]. Shape (N, n)."""
-        return self.qvel[:, 6:]
-
-    @property
-    def gravity(self) -> np.ndarray:
-        """Unit vector pointing down, in the base frame. Shape (N, 3)."""
-        return -rotate_inverse(self.qpos[:, 3:7], np.array([0.0, 0.0, 1.0]))
-
-    @property
-    def linear_velocity(self) -> np.ndarray:
-        """Velocity of the base, in the base frame [m/s]. Shape (N, 3)."""
-        return rotate_inverse(self.qpos[:, 3:7], self.qvel[:, :3])
+        return self.qvel[:, self.joint_dofs]
 
     @property
     def angular_velocity(self) -> np.ndarray:
@@ -163,42 +118,60 @@ class RobotBatch:
             values[ids] = 0.0
 
     def reset(self, ids: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
-        """Put robots `ids` (k,) into states `qpos` (k, nq), `qvel` (k, nv), holding their pose."""
+        """Put robots `ids` (k,) into states `qpos` (k, nq), `qvel` (k, nv).
+
+        Their servos hold the pose, or are without torque where `output` is torques.
+        """
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
         self.qpos[ids], self.qvel[ids] = qpos, qvel
-        self.ctrl[ids] = qpos[:, 7:]
+        joint_pos = qpos[:, self.joint_qpos]
+        ctrl = joint_pos if self.output == "joint_target" else np.zeros_like(joint_pos)
+        self.ctrl[ids] = ctrl
         history = np.tile(self._reset_history, (len(ids), 1))
-        history[:, self._history_ctrl] = qpos[:, 7:, None]
+        history[:, self._history_ctrl] = ctrl[:, :, None]
         self.history[ids] = history
         self.batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_POS)
-        self._gyro_before[ids] = self.angular_velocity[ids]
-        self._gravity_before[ids] = self.gravity[ids]
+        self._look(ids)
+        self._remember_motion(ids)
 
-    def step(self, joint_target: np.ndarray) -> None:
-        """Follow `joint_target`, in encoder angles [rad], for one control period. Shape (N, n)."""
-        self._gyro_before[:] = self.angular_velocity
-        self._gravity_before[:] = self.gravity
-        self.ctrl[:] = joint_target - self.imperfections.encoder_offset
+    def step(self, command: np.ndarray) -> None:
+        """Follow `command` for one control period. Shape (N, n).
+
+        It holds joint targets, in encoder angles [rad], or joint torques [N·m], as `output` says.
+        """
+        self._remember_motion(slice(None))
+        if self.output == "joint_target":
+            command = command - self.imperfections.encoder_offset
+        self.ctrl[:] = command
         self.batch.step(nstep=SUBSTEPS)
+        self._look(slice(None))
 
     def measure(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """What the sensors say: joint_pos, joint_vel, gyro, gravity. Shapes (N, …), float64."""
-        wrong = self.imperfections
-        age = wrong.imu_delay
-        gyro = (1 - age) * self.angular_velocity + age * self._gyro_before
-        gravity = (1 - age) * self.gravity + age * self._gravity_before
-        gravity = rotate_small(wrong.mounting, gravity) + _noise(rng, wrong, GRAVITY_NOISE, 3)
-        n = len(self.robot.joints)
-        return {
-            "joint_pos": self.joint_pos
-            + wrong.encoder_offset
-            + _noise(rng, wrong, JOINT_POS_NOISE, n),
-            "joint_vel": self.joint_vel + _noise(rng, wrong, JOINT_VEL_NOISE, n),
-            "gyro": rotate_small(wrong.mounting, gyro)
-            + wrong.gyro_bias
-            + _noise(rng, wrong, GYRO_NOISE, 3),
-            "gravity": gravity / np.linalg.norm(gravity, axis=1, keepdims=True),
-        }
+        """What the sensors say: joint_pos, joint_vel and, of an IMU, gyro and gravity.
+
+        Shapes (N, …), float64.
+        """
+        wrong, said = self.imperfections, {}
+        if self.floating:
+            said["gravity"] = measured_gravity(wrong, (self.gravity, self._gravity_before), rng)
+        joints = measured_joints(wrong, self.joint_pos, self.joint_vel, rng)
+        said["joint_pos"], said["joint_vel"] = joints
+        if self.floating:
+            said["gyro"] = measured_gyro(wrong, (self.angular_velocity, self._gyro_before), rng)
+        return said
+
+    def _look(self, ids: np.ndarray | slice) -> None:
+        """Turn into the base's frame what is asked for again and again."""
+        if self.floating:
+            rotation = self.qpos[ids, 3:7]
+            self.gravity[ids] = -rotate_inverse(rotation, UP)
+            self.linear_velocity[ids] = rotate_inverse(rotation, self.qvel[ids, :3])
+
+    def _remember_motion(self, ids: np.ndarray | slice) -> None:
+        """What the IMU's values of this tick may be late by."""
+        if self.floating:
+            self._gyro_before[ids] = self.angular_velocity[ids]
+            self._gravity_before[ids] = self.gravity[ids]
 
     def get_state(self) -> dict[str, Any]:
         """Everything that the next step depends on, as arrays."""
@@ -221,15 +194,7 @@ class RobotBatch:
         self._gyro_before[:] = state["gyro_before"]
         self._gravity_before[:] = state["gravity_before"]
         self.batch.state[:] = state["state"]
-
-
-def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """`vector` turned by a small rotation vector [rad], to first order. Shapes (N, 3)."""
-    return vector + np.cross(rotation, vector)
-
-
-def _noise(rng: np.random.Generator, wrong: Imperfections, deviation: float, k: int) -> np.ndarray:
-    return deviation * wrong.noise * rng.standard_normal((len(wrong.noise), k), dtype=np.float32)
+        self._look(slice(None))
 
 
 def _feet(model: mujoco.MjModel, kind: mujoco.mjtObj) -> np.ndarray:
@@ -240,14 +205,22 @@ def _feet(model: mujoco.MjModel, kind: mujoco.mjtObj) -> np.ndarray:
 
 
 def _require_joint_order(model: mujoco.MjModel, robot: Robot) -> None:
-    """Raise RobotFileError unless qpos is the base's pose, then robot.toml's joints in order."""
-    first, *others = (model.joint(i) for i in range(model.njnt))
-    names = tuple(joint.name for joint in others)
-    if first.type[0] != mujoco.mjtJoint.mjJNT_FREE:
+    """Raise RobotFileError unless qpos is a free base's pose, then robot.toml's joints in order."""
+    joints = [model.joint(i) for i in range(model.njnt)]
+    free = [joint.name for joint in joints if joint.type[0] == mujoco.mjtJoint.mjJNT_FREE]
+    if robot.imu is not None:
+        first = joints.pop(0)
+        if free != [first.name]:
+            raise RobotFileError(
+                f"{robot.mjcf.name}: found '{first.name}' as its first joint, "
+                "allowed is the base's freejoint"
+            )
+    elif free:
         raise RobotFileError(
-            f"{robot.mjcf.name}: found '{first.name}' as its first joint, "
-            "allowed is the base's freejoint"
+            f"{robot.mjcf.name}: found the freejoint '{free[0]}', allowed is none for a robot "
+            "without [imu]: it is bolted to the ground"
         )
+    names = tuple(joint.name for joint in joints)
     if names != robot.joint_names:
         raise RobotFileError(
             f"{robot.mjcf.name}: found the joints {', '.join(names)}, "

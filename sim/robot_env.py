@@ -14,10 +14,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
-from ..models.limits import Limits, limit_target
+from ..models.limits import Limits, Output, limit_target, limit_torque
 from ..models.observation import Term, observe, width
-from ..models.task import Mirror
-from .randomisation import Variation, disturb, randomise
+from ..models.task import CommandPart, Mirror
+from .randomisation import Variation, disturb, randomise, require_fit
 from .robot_batch import RobotBatch
 
 
@@ -29,11 +29,16 @@ class RobotEnv(gym.vector.VectorEnv):
     `DeployableTask` in `models/task.py` describe.
     """
 
-    action_scale: float  # joint target = default pose + action_scale · action [rad]
+    usual_robot: str  # as `load_robot` takes it
+    outputs: tuple[Output, ...] = ("joint_target",)  # that the task can be learned with
+    output: Output = "joint_target"
+    has_terrain = False  # whether the task can be on ground that is not level
+    # Joint target = default pose + action_scale · action [rad], or torque = action_scale · action.
+    action_scale: float | tuple[float, ...]
     action_limit: float  # of each action: every joint reaches its limits within it
     episode_time: float  # [s]
     clock_period: float  # at which the input `clock` wraps [s]
-    command_range: tuple[float, ...]  # ± of each part of the command
+    commands: tuple[CommandPart, ...]
 
     def __init__(
         self,
@@ -51,28 +56,34 @@ class RobotEnv(gym.vector.VectorEnv):
             reward_names: of the reward's terms, in their order.
             mirror: the task's left-right symmetry, if it has one.
             randomisation: what varies from episode to episode, and during one.
+
+        Raises:
+            UsageError: the robots have nothing for one of the variations.
         """
+        require_fit(randomisation, robots)
         self.robots, self.robot = robots, robots.robot
         self.num_envs = robots.num_envs
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
         self.period = self.robot.control_period
         self.terms, self.mirror = terms, mirror
-        self.limits = Limits.of(self.robot)
+        self.randomisation = tuple(randomisation)
+        self.limits = Limits.of(self.robot, self.output)
         self.at_reset = tuple(v for v in randomisation if v.every is None)
         self.during = tuple((v, v.every) for v in randomisation if v.every is not None)
 
         num_envs, n = self.num_envs, len(self.robot.joints)
-        observation = gym.spaces.Box(-np.inf, np.inf, (width(terms, n),), np.float32)
+        columns = width(terms, self.robot, len(self.commands))
+        observation = gym.spaces.Box(-np.inf, np.inf, (columns,), np.float32)
         action = gym.spaces.Box(-self.action_limit, self.action_limit, (n,), np.float32)
         self.single_observation_space, self.single_action_space = observation, action
         self.observation_space = batch_space(observation, num_envs)
         self.action_space = batch_space(action, num_envs)
 
-        self.command = np.zeros((num_envs, len(self.command_range)))
+        self.command = np.zeros((num_envs, len(self.commands)))
         self.ticks = np.zeros(num_envs, np.int64)  # since the episode began
         self.next_draw = np.zeros((len(self.during), num_envs))  # when `during` acts again [s]
         self.action = np.zeros((num_envs, n))  # the previous one, raw
-        self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad]
+        self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad], or [N·m]
         self.reasons = np.zeros((num_envs, n), np.uint8)  # why the limiter changed it
         self.reward_names = tuple(reward_names)
         self.reward_sums = np.zeros((len(self.reward_names), num_envs))  # of the episode
@@ -108,6 +119,17 @@ class RobotEnv(gym.vector.VectorEnv):
     def privileged_parts(self) -> Sequence[np.ndarray]:
         """What only the simulator knows, behind the observation in the critic's. Each (N, …)."""
         raise NotImplementedError
+
+    def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of the episodes so far, by name, where one ends: the reward by term, and what ended it.
+
+        Arrays of shape (N,).
+        """
+        means = self.reward_sums / np.maximum(self.ticks, 1)
+        return {
+            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
+            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
+        }
 
     # --- Gymnasium ----------------------------------------------------------------------------
 
@@ -147,10 +169,8 @@ class RobotEnv(gym.vector.VectorEnv):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`step` without the autoreset: episodes that ended stay where they ended."""
         self._disturb()
-        wanted = self.robot.default_pose + self.action_scale * np.asarray(actions, np.float64)
-        target, self.reasons = limit_target(
-            self.limits, wanted, self.target, self.inputs["joint_pos"], self.inputs["joint_vel"]
-        )
+        scaled = np.asarray(self.action_scale) * np.asarray(actions, np.float64)
+        target = self._limit(scaled)
         self.robots.step(target)
         self.ticks += 1
 
@@ -166,7 +186,7 @@ class RobotEnv(gym.vector.VectorEnv):
         observation = self._observe()
         infos: dict[str, Any] = {}
         if (terminated | truncated).any():
-            infos["statistics"] = self._statistics(ends)
+            infos["statistics"] = self.statistics(ends)
         return observation, reward, terminated, truncated, infos
 
     def render(self) -> tuple[np.ndarray, ...]:
@@ -174,6 +194,16 @@ class RobotEnv(gym.vector.VectorEnv):
         from .video import snapshot
 
         return (snapshot(self.robots),)
+
+    def _limit(self, wanted: np.ndarray) -> np.ndarray:
+        """Scaled actions as joint targets [rad] or torques [N·m] that the limits allow. (N, n)."""
+        pos, vel = self.inputs["joint_pos"], self.inputs["joint_vel"]
+        if self.output == "joint_torque":
+            limited, self.reasons = limit_torque(self.limits, wanted, pos, vel)
+        else:
+            wanted = self.robot.default_pose + wanted
+            limited, self.reasons = limit_target(self.limits, wanted, self.target, pos, vel)
+        return limited
 
     # --- time, commands and disturbances ------------------------------------------------------
 
@@ -217,14 +247,6 @@ class RobotEnv(gym.vector.VectorEnv):
         self.begin(ids)
         for (_, every), due in zip(self.during, self.next_draw, strict=True):
             due[ids] = every.sample(self.np_random, (len(ids),))
-
-    def _statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Of the episodes so far: the reward by term, and what ended them. Arrays of shape (N,)."""
-        means = self.reward_sums / np.maximum(self.ticks, 1)
-        return {
-            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
-            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
-        }
 
     # --- observation --------------------------------------------------------------------------
 

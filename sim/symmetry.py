@@ -10,29 +10,34 @@ from ..models.errors import UsageError
 from ..models.observation import Phase, Term
 from ..models.robot import Robot
 from ..models.task import Mirror, Reflection
+from .course import SCAN_MIRRORED
 
 _Columns = tuple[np.ndarray, np.ndarray]  # index and sign of a Reflection
 
 
-def left_right_mirror(terms: Sequence[Term], privileged: Sequence[str], robot: Robot) -> Mirror:
+def left_right_mirror(
+    terms: Sequence[Term], privileged: Sequence[str], robot: Robot, feet: Sequence[str]
+) -> Mirror:
     """Left and right exchanged, in the columns of a task's observation, privileged and action.
 
-    Joints pair up by name (`left`, `right`); those of `roll` and `yaw` change sign. A `Phase` of
-    the clock moves on by half a period: in a trot that is the other pair of feet.
+    Joints and feet pair up by name (`left`, `right`); joints of `roll` and `yaw` change sign. A
+    `Phase` of the clock moves on by half a period: the gait's other feet.
 
     Args:
         terms: of the observation.
         privileged: names of what follows the observation in the critic's, of the table below.
         robot: whose joints they are about.
+        feet: their names, in the order of `foot_heights`.
 
     Raises:
-        UsageError: a joint has no counterpart, or the standing pose is not its own mirror image.
+        UsageError: a joint or foot has no counterpart, or the standing pose is not its own mirror
+            image.
     """
     three = np.arange(3)
     polar = (three, np.array([1.0, -1.0, 1.0]))  # a direction or a velocity
     axial = (three, np.array([-1.0, 1.0, -1.0]))  # a rotation
     joints = _joints(robot)
-    feet = (np.array([1, 0, 3, 2]), np.ones(4))  # front left, front right, rear left, rear right
+    on_feet = (_partners(feet, robot), np.ones(len(feet)))
     columns = {
         "joint_pos": joints,
         "joint_vel": joints,
@@ -42,8 +47,9 @@ def left_right_mirror(terms: Sequence[Term], privileged: Sequence[str], robot: R
         "command": (three, np.array([1.0, -1.0, -1.0])),
         "linear_velocity": polar,
         "angular_velocity": axial,
-        "foot_heights": feet,
-        "foot_friction": feet,
+        "foot_heights": on_feet,
+        "foot_friction": on_feet,
+        "ground": (SCAN_MIRRORED, np.ones(len(SCAN_MIRRORED))),
     }
     half_a_period = (np.arange(2), -np.ones(2))
     observation = [half_a_period if isinstance(t, Phase) else columns[t.input] for t in terms]
@@ -56,19 +62,8 @@ def left_right_mirror(terms: Sequence[Term], privileged: Sequence[str], robot: R
 
 def _joints(robot: Robot) -> _Columns:
     names = robot.joint_names
-    other = {"left": "right", "right": "left"}
-    index = []
-    for name in names:
-        side = next((side for side in other if side in name), None)
-        partner = name.replace(side, other[side]) if side else None
-        if partner not in names:
-            raise UsageError(
-                f"walk: found no joint on the other side of '{name}' of {robot.name}, allowed are "
-                "joints whose names pair up by left and right"
-            )
-        index.append(names.index(partner))
     columns = (
-        np.array(index),
+        _partners(names, robot),
         np.array([-1.0 if "roll" in name or "yaw" in name else 1.0 for name in names]),
     )
     pose = robot.default_pose.tolist()
@@ -78,6 +73,22 @@ def _joints(robot: Robot) -> _Columns:
             f"mirror image, which is {mirrored}"
         )
     return columns
+
+
+def _partners(names: Sequence[str], robot: Robot) -> np.ndarray:
+    """Index of each name's counterpart on the other side."""
+    other = {"left": "right", "right": "left"}
+    index = []
+    for name in names:
+        side = next((side for side in other if side in name), None)
+        partner = name.replace(side, other[side]) if side else None
+        if partner is None or partner not in names:
+            raise UsageError(
+                f"walk: found nothing on the other side of '{name}' of {robot.name}, allowed are "
+                "joints and feet whose names pair up by left and right"
+            )
+        index.append(list(names).index(partner))
+    return np.array(index)
 
 
 def _stack(parts: Sequence[_Columns]) -> Reflection:

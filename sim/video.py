@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import imageio.v2 as imageio
@@ -109,31 +110,49 @@ def write_video(
         RenderError: this machine cannot render.
     """
     ending = _ending(path)
-    model = scene(robot)
-    data = mujoco.MjData(model)
-    with _renderer(model) as renderer:
+    with camera(robot) as picture:
 
-        def image(index: int) -> Image.Image:
-            picture = Image.fromarray(_frame(model, data, renderer, qpos[index]))
-            if captions:
-                _write_caption(picture, captions[index])
+        def image(index: int) -> np.ndarray:
+            found = picture(qpos[index], captions[index] if captions else "")
             on_frame()
-            return picture
+            return found
 
         if ending == ".gif":
-            _write_gif([_halved(image(index)) for index in range(len(qpos))], path)
+            _write_gif([_halved(Image.fromarray(image(i))) for i in range(len(qpos))], path)
             return
         with imageio.get_writer(path, fps=FRAME_RATES[ending]) as writer:
             for index in range(len(qpos)):
-                writer.append_data(np.asarray(image(index)))  # pyright: ignore
+                writer.append_data(image(index))  # pyright: ignore
 
 
 def snapshot(robots: RobotBatch) -> np.ndarray:
     """The first robot as an RGB image. Shape (480, 640, 3), uint8."""
-    model = scene(robots.robot)
+    with camera(robots.robot) as picture:
+        return picture(robots.qpos[0], "")
+
+
+@contextmanager
+def camera(robot: Robot) -> Iterator[Callable[[np.ndarray, str], np.ndarray]]:
+    """What takes pictures: positions (nq,) and a caption → RGB image (480, 640, 3), uint8.
+
+    Raises:
+        RenderError: this machine cannot render.
+    """
+    model = scene(robot)
     data = mujoco.MjData(model)
     with _renderer(model) as renderer:
-        return _frame(model, data, renderer, robots.qpos[0])
+
+        def picture(qpos: np.ndarray, caption: str) -> np.ndarray:
+            data.qpos[:] = qpos
+            mujoco.mj_forward(model, data)
+            renderer.update_scene(data, camera="track")
+            if not caption:
+                return renderer.render()
+            image = Image.fromarray(renderer.render())
+            _write_caption(image, caption)
+            return np.asarray(image)
+
+        yield picture
 
 
 def _ending(path: Path) -> str:
@@ -172,12 +191,3 @@ def _write_caption(image: Image.Image, text: str) -> None:
     """Far above the robot, where the floor is pale and nothing moves."""
     draw = ImageDraw.Draw(image)
     draw.text((16, 36), text, fill=INK, font=ImageFont.load_default(22))
-
-
-def _frame(
-    model: mujoco.MjModel, data: mujoco.MjData, renderer: mujoco.Renderer, qpos: np.ndarray
-) -> np.ndarray:
-    data.qpos[:] = qpos
-    mujoco.mj_forward(model, data)
-    renderer.update_scene(data, camera="track")
-    return renderer.render()

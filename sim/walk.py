@@ -7,7 +7,8 @@ privileged one is not. The limiter that guards the robot acts here too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -17,48 +18,42 @@ from ..models.limits import Reason
 from ..models.observation import Deviation, Phase, Term
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
+from ..models.rotation import heading
+from .course import Course
+from .gaits import GAITS, QUADRUPED, Gait, RewardWeights
 from .randomisation import TRAINING, Variation
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
+from .servos import training_model
 from .symmetry import left_right_mirror
-from .world import FOOT, height_on_floor
-
-# Lengths and speeds suit a robot of the quadruped's size: legs of two 0.1 m links, standing 0.16 m
-# high. Its standing height and its foot radius are the model's.
+from .terrain import make_terrain
+from .world import FOOT, pose_on_floor
 
 # Commands
-COMMAND_RANGE = np.array([0.5, 0.3, 1.0])  # ± vx [m/s], vy [m/s], yaw rate [rad/s]
 COMMAND_TIME = (3.0, 7.0)  # from one command to the next [s]
 ZERO_AXIS = 0.2  # probability that an axis of the command is 0
 ZERO_ALL = 0.1  # probability that the whole command is 0
+STILL = 0.05  # a command shorter than this asks to stand
 
 # Episode
 EPISODE_TIME = 20.0  # [s]
 TILT_LIMIT = 1.0  # angle between the base's z axis and up at which it has fallen [rad]
-MIN_HEIGHT = 0.09  # of the base [m]
-
-# Action
-ACTION_SCALE = 0.35  # joint target = default pose + ACTION_SCALE · action [rad]
-ACTION_LIMIT = 4.0  # of each action: every joint reaches its limits within it
-
-# Gait: a trot, diagonal feet together
-GAIT_PERIOD = 0.5  # [s]
-SWING_HEIGHT = 0.035  # of a foot [m]
-FEET = ("front_left", "front_right", "rear_left", "rear_right")
-FOOT_PHASE = np.array([0.0, 0.5, 0.5, 0.0])  # of FEET
-STILL = 0.05  # a command shorter than this asks to stand
 
 # What only the simulator knows, behind the observation in the critic's, in this order.
 PRIVILEGED = (
     "linear_velocity",  # of the base, in the base frame [m/s]
     "angular_velocity",  # of the base, in the base frame [rad/s]
     "gravity",  # unit vector pointing down, in the base frame
-    "foot_heights",  # of the soles of FEET above the floor [m]
-    "foot_friction",  # sliding friction of FEET
-)
+    "foot_heights",  # of the soles above the floor [m]
+    "foot_friction",  # sliding friction of the feet
+)  # and "ground", the heights around it against those under its feet [m], where there is terrain
 
 
-def walking_terms(robot: Robot) -> tuple[Term, ...]:
+# A foot: its radius is how far its site is above the floor that it touches.
+ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
+
+
+def walking_terms(robot: Robot, gait: Gait) -> tuple[Term, ...]:
     """The observation of a walking robot: all of it measurable on board."""
     return (
         Deviation("gyro"),
@@ -67,76 +62,59 @@ def walking_terms(robot: Robot) -> tuple[Term, ...]:
         Deviation("joint_vel"),
         Deviation("previous_action"),
         Deviation("command"),
-        Phase("clock", GAIT_PERIOD),
+        Phase("clock", gait.period),
     )
-
-
-@dataclass(frozen=True)
-class RewardWeights:
-    """Weights of the reward's terms; each term is described where it is computed."""
-
-    track: float = 1.0
-    turn: float = 0.6
-    gait: float = 1.0
-    pose: float = 0.3
-    orientation: float = -3.0
-    height: float = -40.0
-    bounce: float = -0.5
-    wobble: float = -0.05
-    slip: float = -1.0
-    torque: float = -0.025
-    action_rate: float = -0.03
-    limited: float = -0.05
-
-
-TRACK_SIGMA2 = 0.05  # [m²/s²]
-TURN_SIGMA2 = 0.25  # [rad²/s²]
 
 
 class WalkEnv(RobotEnv):
     """N walking robots: a `RobotEnv` with commands (vx [m/s], vy [m/s], yaw rate [rad/s])."""
 
-    action_scale = ACTION_SCALE
-    action_limit = ACTION_LIMIT
+    usual_robot = "quadruped"
+    has_terrain = True
     episode_time = EPISODE_TIME
-    clock_period = GAIT_PERIOD
-    command_range = tuple(COMMAND_RANGE.tolist())
 
     def __init__(
         self,
         num_envs: int = 1,
         robot: str | Robot = "quadruped",
         randomisation: Sequence[Variation] = TRAINING,
-        weights: RewardWeights | None = None,
+        gait: Gait | None = None,
         nthread: int = 0,
+        terrain: bool = False,
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
         Args:
             num_envs: N.
-            robot: a quadruped, or its name or path as `load_robot` takes it.
+            robot: one with legs, or its name or path as `load_robot` takes it.
             randomisation: what varies from episode to episode, and during one; () for none.
-            weights: of the reward's terms.
+            gait: how it is to walk; None: as `GAITS` says, or as the quadruped does.
             nthread: threads that step the physics; 0: as many as there are processors.
+            terrain: walk on rough ground, blocks, steps and slopes, from easy to hard as it is
+                earned; without it, on level ground.
 
         Raises:
             RobotFileError: robot.toml or the MJCF describes no possible robot.
-            UsageError: the robot is no quadruped with the feet `FEET` and two alike sides.
+            UsageError: the robot has other feet than the gait, or sides that are not alike.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
-        robots = RobotBatch(robot, num_envs, nthread)
-        _require_feet(robots)
-        terms = walking_terms(robot)
+        # Of the base in the standing pose [m].
+        self.standing_height = float(pose_on_floor(training_model(robot), robot.default_pose)[2])
+        ground = make_terrain(self.standing_height) if terrain else None
+        self.course = Course(ground, num_envs, self.standing_height) if ground else None
+        robots = RobotBatch(robot, num_envs, nthread, terrain=ground)
+        self.gait = gait = gait or GAITS.get(robot.name, QUADRUPED)
+        _require_feet(robots, gait.feet)
+        self.action_scale, self.action_limit = gait.action_scale, gait.action_limit
+        self.clock_period, self.commands = gait.period, gait.commands
+        terms = walking_terms(robot, gait)
         names = [field.name for field in fields(RewardWeights)]
-        mirror = left_right_mirror(terms, PRIVILEGED, robot)
+        self.seen = PRIVILEGED + (("ground",) if terrain else ())  # by the critic
+        mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
         super().__init__(robots, terms, names, mirror, randomisation)
-        self.weights = weights or RewardWeights()
-        # Of each foot, shape (4,), and of the base in the standing pose [m].
-        self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]
-        upright = [0, 0, 0, 1, 0, 0, 0, *robot.default_pose]
-        self.standing_height = height_on_floor(robots.model, np.array(upright))
+        self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
-        self.feet_before = np.zeros((num_envs, len(FEET), 3))
+        self.feet_before = np.zeros((num_envs, len(gait.feet), 3))
 
     def set_commands(self, command: np.ndarray) -> None:
         """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
@@ -147,14 +125,18 @@ class WalkEnv(RobotEnv):
     # --- the task -----------------------------------------------------------------------------
 
     def initial_state(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standing, nearly; a random heading."""
+        """Standing, nearly, on the tile that is earned; a random heading."""
         rng, k, n = self.np_random, len(ids), len(self.robot.joints)
         qpos = np.zeros((k, self.robots.model.nq))
         qvel = np.zeros((k, self.robots.model.nv))
         pose = self.robot.default_pose + rng.uniform(-0.1, 0.1, (k, n))
-        heading = rng.uniform(-np.pi, np.pi, k)
+        turned = rng.uniform(-np.pi, np.pi, k)
         qpos[:, 2] = self.standing_height + rng.uniform(0.0, 0.01, k)
-        qpos[:, 3], qpos[:, 6] = np.cos(heading / 2), np.sin(heading / 2)
+        if self.course:
+            survived = self.ticks[ids] >= self.episode_ticks
+            qpos[:, :2] = self.course.begin(ids, survived)
+            qpos[:, 2] += self.course.terrain.height(qpos[:, :2])
+        qpos[:, 3], qpos[:, 6] = np.cos(turned / 2), np.sin(turned / 2)
         qpos[:, 7:] = np.clip(pose, self.robot.lower, self.robot.upper)
         qvel[:, :6] = rng.uniform(-0.1, 0.1, (k, 6))
         return qpos, qvel
@@ -167,13 +149,25 @@ class WalkEnv(RobotEnv):
     def go_on(self) -> None:
         """A new command every few seconds."""
         self.feet_before[:] = self.robots.feet
+        if self.course:
+            self._follow_course(self.course)
         self._redraw_commands(np.flatnonzero(self.time >= self.next_command))
+
+    def _follow_course(self, course: Course) -> None:
+        velocity = self.robots.linear_velocity[:, :2]
+        course.follow(velocity, self.command[:, :2], self.period)
+        # Who left the first period of the ground goes on in it.
+        xy = self.robots.qpos[:, :2]
+        moved = course.terrain.wrapped(xy) - xy
+        xy += moved
+        self.feet_before[:, :, :2] += moved[:, None]
 
     def _redraw_commands(self, ids: np.ndarray) -> None:
         rng, k = self.np_random, len(ids)
         if not k:
             return
-        command = rng.uniform(-COMMAND_RANGE, COMMAND_RANGE, (k, 3))
+        fastest = np.array(self.gait.command_range)
+        command = rng.uniform(-fastest, fastest, (k, 3))
         command[rng.random((k, 3)) < ZERO_AXIS] = 0.0
         command[rng.random(k) < ZERO_ALL] = 0.0
         self.command[ids] = command
@@ -182,7 +176,7 @@ class WalkEnv(RobotEnv):
     def ends(self) -> dict[str, np.ndarray]:
         """A fall: tilted or low, or a simulation that broke down."""
         tilted = -self.robots.gravity[:, 2] < np.cos(TILT_LIMIT)
-        low = self.robots.qpos[:, 2] < MIN_HEIGHT
+        low = self.height < self.gait.min_height
         return {"fall": tilted | low | self.diverged}
 
     def privileged_parts(self) -> Sequence[np.ndarray]:
@@ -195,38 +189,57 @@ class WalkEnv(RobotEnv):
             "foot_heights": self.foot_heights,
             "foot_friction": robots.field("geom_friction")[:, robots.foot_geoms, 0],
         }
-        return [parts[name] for name in PRIVILEGED]
+        if self.course:
+            xy, turned = robots.qpos[:, :2], heading(robots.qpos[:, 3:7])
+            parts["ground"] = self.course.scan(xy, turned) - self._ground[:, None]
+        return [parts[name] for name in self.seen]
 
     @property
     def foot_heights(self) -> np.ndarray:
-        """Above the floor [m]. Shape (N, 4)."""
-        return self.robots.feet[:, :, 2] - self.foot_radius
+        """Above the ground [m]. Shape (N, feet)."""
+        feet = self.robots.feet
+        heights = feet[:, :, 2] - self.foot_radius
+        return heights - self.course.terrain.height(feet[:, :, :2]) if self.course else heights
+
+    @property
+    def height(self) -> np.ndarray:
+        """Of the base above the ground under the feet [m]. Shape (N,)."""
+        return self.robots.qpos[:, 2] - self._ground
+
+    @property
+    def _ground(self) -> np.ndarray:
+        """Mean height of the ground under the feet [m]. Shape (N,)."""
+        if self.course is None:
+            return np.zeros(self.num_envs)
+        return self.course.terrain.height(self.robots.feet[:, :, :2]).mean(1)
 
     def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         """What walking well is."""
-        robots, w = self.robots, self.weights
+        robots, gait, w = self.robots, self.gait, self.gait.weights
         velocity, spin, gravity = robots.linear_velocity, robots.angular_velocity, robots.gravity
-        moving = (np.linalg.norm(self.command, axis=1) > STILL)[:, None]
+        command = self.command
+        moving = (np.linalg.norm(command, axis=1) > STILL)[:, None]
 
-        phase = 2 * np.pi * (self.clock / GAIT_PERIOD + FOOT_PHASE)
-        wanted_height = moving * SWING_HEIGHT * np.maximum(0.0, np.sin(phase))
-        height_error = self.foot_heights - wanted_height
+        phase = 2 * np.pi * (self.clock / gait.period + np.array(gait.phase))
+        wanted_height = moving * gait.swing_height * np.maximum(0.0, np.sin(phase))
+        foot_heights = self.foot_heights
+        height_error = foot_heights - wanted_height
         foot_velocity = (robots.feet - self.feet_before)[:, :, :2] / self.period
-        on_floor = self.foot_heights < 0.004
+        on_floor = foot_heights < 0.004
         deviation = robots.joint_pos - self.robot.default_pose
         return {
             # Velocity in the horizontal plane follows the command.
-            "track": w.track * np.exp(-_sq(velocity[:, :2] - self.command[:, :2]) / TRACK_SIGMA2),
+            "track": w.track * np.exp(-_sq(velocity[:, :2] - command[:, :2]) / gait.track_sigma2),
             # Yaw rate follows the command.
-            "turn": w.turn * np.exp(-((spin[:, 2] - self.command[:, 2]) ** 2) / TURN_SIGMA2),
+            "turn": w.turn * np.exp(-((spin[:, 2] - command[:, 2]) ** 2) / gait.turn_sigma2),
             # Each foot's height follows the trot's clock, or stays on the floor.
-            "gait": w.gait * np.exp(-((height_error / 0.015) ** 2)).mean(1),
+            "gait": w.gait * np.exp(-((height_error / gait.swing_tolerance) ** 2)).mean(1),
             # The joints stay near the standing pose, the roll joints above all.
             "pose": w.pose * np.exp(-_sq(deviation) / (0.3 + 1.2 * moving[:, 0])),
             # The base stays level,
             "orientation": w.orientation * _sq(gravity[:, :2]),
             # at its height,
-            "height": w.height * (robots.qpos[:, 2] - self.standing_height) ** 2,
+            "height": w.height * (self.height - self.standing_height) ** 2,
             # without bouncing
             "bounce": w.bounce * velocity[:, 2] ** 2,
             # or rolling and pitching.
@@ -241,23 +254,38 @@ class WalkEnv(RobotEnv):
             "limited": w.limited * (self.reasons & (Reason.TORQUE | Reason.POSITION) > 0).sum(1),
         }
 
+    def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Beside those of all tasks: on a terrain, the `terrain/level` that was walked on."""
+        found = super().statistics(ends)
+        return found | {"terrain/level": self.course.level.astype(float)} if self.course else found
+
     _STATE = (*RobotEnv._STATE, "next_command", "feet_before")
 
+    def get_state(self) -> dict[str, Any]:
+        """See `RobotEnv.get_state`; the curriculum is part of it."""
+        course = {k: v.copy() for k, v in self.course.arrays().items()} if self.course else {}
+        return {**super().get_state(), "course": course}
 
-def _require_feet(robots: RobotBatch) -> None:
-    """Raise UsageError for a robot that lacks the feet of this walk, or has others."""
-    model, names = robots.model, [foot + FOOT for foot in FEET]
-    spheres = [
-        model.geom(i).name
-        for i in robots.foot_geoms.tolist()
-        if model.geom_type[i] == mujoco.mjtGeom.mjGEOM_SPHERE
+    def set_state(self, state: dict[str, Any]) -> None:
+        """See `RobotEnv.set_state`."""
+        super().set_state(state)
+        if self.course:
+            for name, value in state["course"].items():
+                self.course.arrays()[name][:] = value
+
+
+def _require_feet(robots: RobotBatch, feet: tuple[str, ...]) -> None:
+    """Raise UsageError for a robot that lacks these feet, or has others."""
+    model, names = robots.model, [foot + FOOT for foot in feet]
+    round_ones = [
+        model.geom(i).name for i in robots.foot_geoms.tolist() if model.geom_type[i] in ROUND
     ]
     sites = [model.site(i).name for i in robots.foot_sites.tolist()]
-    if spheres != names or sites != names or len(robots.foot_geoms) != len(names):
+    if round_ones != names or sites != names or len(robots.foot_geoms) != len(names):
         raise UsageError(
-            f"walk: found the foot spheres {', '.join(spheres) or 'none'} and the foot sites "
-            f"{', '.join(sites) or 'none'} of {robots.robot.name}, "
-            f"allowed are a sphere and a site each named {', '.join(names)}"
+            f"walk: found the round foot geoms {', '.join(round_ones) or 'none'} and the foot "
+            f"sites {', '.join(sites) or 'none'} of {robots.robot.name}, allowed are a sphere or "
+            f"capsule and a site each named {', '.join(names)}"
         )
 
 

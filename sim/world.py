@@ -9,33 +9,37 @@ own actuators and differences, then compiles.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 
 from ..models.errors import RobotFileError
 from ..models.robot import Robot
+from .terrain import BORDER, Terrain
 
 # Of two touching geoms MuJoCo takes the larger friction: a slippery floor lets the feet decide.
 FLOOR_FRICTION = (0.05, 0.005, 0.0001)
 FOOT = "_foot"  # how the names of a foot's geom and site end
 
 
-def build_spec(robot: Robot) -> mujoco.MjSpec:
+def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
     """The body on a floor, under a light; ranges, armature and dry friction from robot.toml.
 
-    Without actuators or sensors, and not yet compiled. The floor `floor` has conaffinity 1: it
-    meets the geoms with contype 1 (feet and belly); nothing else collides. The soft limits become
-    the joints' ranges. The viscous damping is 0: a servo's damping belongs to its actuator.
+    Without actuators or sensors, and not yet compiled. The floor `floor`, a plane or the first
+    period of the terrain with a border of its repetition, has conaffinity 1: it
+    meets the geoms with contype 1, such as feet and belly. The soft limits become the joints'
+    ranges. The viscous damping is 0: a servo's damping belongs to its actuator.
 
     Raises:
         RobotFileError: robot.toml names a joint that the MJCF lacks.
     """
     spec = mujoco.MjSpec.from_file(str(robot.mjcf))
     world = spec.worldbody
+    shape = _height_field(spec, terrain) if terrain else PLANE
     world.add_geom(
         name="floor",
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
-        size=[0, 0, 0.05],
+        **shape,
         contype=0,
         conaffinity=1,
         condim=3,
@@ -60,6 +64,45 @@ def build_spec(robot: Robot) -> mujoco.MjSpec:
         hinge.armature = joint.armature
         hinge.frictionloss = joint.friction
     return spec
+
+
+PLANE = {"type": mujoco.mjtGeom.mjGEOM_PLANE, "size": [0, 0, 0.05]}
+
+
+def _height_field(spec: mujoco.MjSpec, terrain: Terrain) -> dict[str, Any]:
+    """The terrain as an asset; what a geom of it is made of."""
+    heights = np.pad(terrain.heights, BORDER, mode="wrap")
+    lowest, span = float(heights.min()), float(np.ptp(heights))
+    nrow, ncol = heights.T.shape  # MuJoCo's rows run along y
+    half = 0.5 * terrain.spacing * np.array([ncol - 1, nrow - 1])
+    spec.add_hfield(
+        name="terrain",
+        nrow=nrow,
+        ncol=ncol,
+        size=[*half, max(span, 1e-3), 0.1],
+        userdata=((heights - lowest) / max(span, 1e-3)).T.ravel(),
+    )
+    centre = half - BORDER * terrain.spacing
+    return {
+        "type": mujoco.mjtGeom.mjGEOM_HFIELD,
+        "hfieldname": "terrain",
+        "pos": [*centre, lowest],
+    }
+
+
+def pose_on_floor(model: mujoco.MjModel, joint_pos: np.ndarray) -> np.ndarray:
+    """MuJoCo's qpos (nq,) of a robot with its joints at `joint_pos` [rad], shape (n,).
+
+    A free base is upright, where the robot just touches the floor; a bolted one is where it is.
+
+    Raises:
+        RobotFileError: a free robot of which no geom meets the floor.
+    """
+    if model.nq == len(joint_pos):
+        return np.array(joint_pos, dtype=np.float64)
+    qpos = np.concatenate(([0, 0, 0, 1, 0, 0, 0], joint_pos))
+    qpos[2] = height_on_floor(model, qpos)
+    return qpos
 
 
 def height_on_floor(model: mujoco.MjModel, qpos: np.ndarray) -> float:

@@ -69,6 +69,7 @@ def make_log(tame_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Mak
         log = LogWriter(
             path,
             robot.joint_names,
+            [part.name for part in controller.contract.commands],
             {name: files[name] for name in attach},
             {"robot": {"name": robot.name}},
             clock=simulated.now,

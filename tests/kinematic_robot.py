@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from surefoot.hardware.interface import Command, Health, Mode, Sample, require_shape
+from surefoot.hardware.interface import NO_IMU, Command, Health, Mode, Sample, require_shape
 from surefoot.models.errors import DeviceError
 from surefoot.models.robot import Robot
 
@@ -42,7 +42,8 @@ class KinematicRobot:
             age=np.zeros(n),
             torque_on=np.zeros(n, bool),
         )
-        self.imu_rate = robot.imu.rate
+        self.imu_rate = robot.imu.rate if robot.imu else np.nan
+        self.has_imu = robot.imu is not None
         self.found_torque_on = False
         self.torque_left_on: tuple[str, ...] = ()
         self.commands: list[Command] = []
@@ -74,7 +75,7 @@ class KinematicRobot:
             imu_rate=self.imu_rate,
             health=replace(self.health, torque_on=np.full(n, powered)),
         )
-        return self.spoil(sample)
+        return self.spoil(sample if self.has_imu else replace(sample, **NO_IMU))
 
     def write(self, command: Command) -> None:
         if self.unplugged or self.refuses:

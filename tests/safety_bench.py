@@ -10,12 +10,14 @@ from kinematic_robot import FakeClock, KinematicRobot
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.verdict import Decision, State, Verdict
 from surefoot.hardware.interface import Sample
+from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
 PERIOD = ROBOT.control_period
 SAFETY = ROBOT.safety
+BOLTED = replace(ROBOT, imu=None, buses={"motors": ROBOT.buses["motors"]})  # without an IMU
 HALF = round(SAFETY.stand_time / PERIOD / 2)  # 50
 STAND_TICKS = 2 * HALF + 1  # both ends included
 DAMP_TICKS = round(SAFETY.damp_time / PERIOD) + 1
@@ -33,10 +35,10 @@ def wanting(joint_target: np.ndarray) -> Decision:
 class Bench:
     """A monitor, its robot, and a policy that wants the standing pose."""
 
-    def __init__(self, dry_run: bool = False) -> None:
+    def __init__(self, dry_run: bool = False, robot: Robot = ROBOT) -> None:
         self.clock = FakeClock()
-        self.robot = KinematicRobot(ROBOT, self.clock)
-        self.monitor = SafetyMonitor(ROBOT, self.robot, dry_run)
+        self.robot = KinematicRobot(robot, self.clock)
+        self.monitor = SafetyMonitor(robot, self.robot, dry_run)
         self.decide: Callable[[], Decision | None] = lambda: wanting(ROBOT.default_pose)
         self.missed = 0
 

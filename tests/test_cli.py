@@ -23,6 +23,7 @@ from surefoot.deploy.log.reader import read_log
 from surefoot.deploy.log.writer import LogWriter
 from surefoot.deploy.schedule import Schedule
 from surefoot.models.robot_file import load_robot
+from surefoot.models.task import CommandPart
 from tiny_policy import tiny_policy
 from verbs import refuse, succeed, succeed_with_json
 
@@ -45,7 +46,8 @@ def policy(tmp_path: Path) -> str:
 
 UNITS = {
     "train": ["[min]", "environment steps", "--num-envs"],
-    "evaluate": ["Episodes of 20 s"],
+    "evaluate": ["Episodes of 20 s", "0.5 m/s"],
+    "play": ["[m/s]", "[rad/s]", "127.0.0.1"],
     "export": ["ONNX"],
     "emulate": ["every 20 ms"],
     "deploy": ["[s]", "[m/s]", "[rad/s]", "[s, m/s, m/s, rad/s]", "--dry-run"],
@@ -101,8 +103,7 @@ def test_an_unknown_verb_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
     [
         ["deploy"],
         ["deploy", "p.onnx", "--nonsense"],
-        ["deploy", "p.onnx", "--command", "0.1", "0.2"],
-        ["deploy", "p.onnx", "--command", "0", "0", "0", "0"],
+        ["deploy", "p.onnx", "--command", "0.1", "fast"],
         ["deploy", "p.onnx", "--seconds", "soon"],
         ["train", "walk", "--algo", "dreamer"],
         ["train", "walk", "--algo", "sac", "--horizon", "24"],
@@ -304,7 +305,7 @@ def test_a_schedule_is_read_from_its_table(tmp_path: Path):
 
     path = tmp_path / "schedule.csv"
     path.write_text("time, vx, vy, yaw_rate\n0,0,0,0\n\n1.5,0.3,-0.1,0.5\n")
-    schedule = read_schedule(path)
+    schedule = read_schedule(path, ("vx", "vy", "yaw_rate"))
     assert schedule.at(1.49).tolist() == [0.0, 0.0, 0.0]
     assert schedule.at(1.5).tolist() == [0.3, -0.1, 0.5]
 
@@ -312,17 +313,31 @@ def test_a_schedule_is_read_from_its_table(tmp_path: Path):
 def test_commands_beyond_the_trained_range_are_warned_of_and_far_beyond_refused(
     policy: str, capsys
 ):
-    from surefoot.cli.deploy import _check_commands
+    from surefoot.cli.commands import check_commands
 
     controller = Controller(policy, ROBOT)  # trained for ± 0.35, 0.2, 0.8
     console = Console(width=200)
-    _check_commands(console, controller, Schedule.constant([0.35, -0.2, -0.8]))
+    parts = controller.contract.commands
+    check_commands(console, parts, Schedule.constant([0.35, -0.2, -0.8]))
     assert capsys.readouterr().out == ""
-    _check_commands(console, controller, Schedule.constant([0.0, -0.22, 0.0]))
+    check_commands(console, parts, Schedule.constant([0.0, -0.22, 0.0]))
     out = capsys.readouterr().out
-    assert "[0.35, 0.2, 0.8]" in out and "[0.0, 0.22, 0.0]" in out
+    assert "vy: found -0.22 m/s; the policy was trained for -0.2 to 0.2" in out
     line = refuse(capsys, "deploy", policy, "--command", "0", "-0.25", "0")
-    assert "found up to [0.0, 0.25, 0.0], allowed is up to 1.2 times" in line
+    assert "vy: found -0.25 m/s, allowed is -0.24 to 0.24: the policy was trained" in line
+
+
+def test_a_command_of_another_width_is_refused_by_the_names_of_its_parts(policy: str, capsys):
+    line = refuse(capsys, "deploy", policy, "--command", "0.1", "0")
+    assert "--command: found 2 numbers, allowed are 3: vx [m/s], vy [m/s], yaw_rate [rad/s]" in line
+
+
+def test_without_a_command_the_middle_of_every_range_is_commanded():
+    from surefoot.cli.commands import schedule_of
+
+    parts = [CommandPart("x", "m", 0.1, 0.3), CommandPart("y", "m", -0.2, 0.2)]
+    schedule = schedule_of((), None, parts)
+    assert schedule.at(0.0) == pytest.approx([0.2, 0.0])
 
 
 # --- the other verbs' refusals ----------------------------------------------------------------
@@ -512,7 +527,7 @@ def test_units_and_paths_are_printed_as_they_are(capsys, run_log: Path, tmp_path
 def test_robots_that_all_fell_at_once_have_no_error(capsys):
     figures = {
         "episodes": 2, "survival": 0.0, "score": 0.0, "torque": 1.0, "action_change": 1.0,
-        "rmse": {"vx": 0.0, "vy": 0.0, "yaw_rate": 0.0},
+        "rmse": {"vx": None, "vy": None, "yaw_rate": None},
         "standing_still": {"score": 0.25, "vx": 0.2, "vy": 0.2, "yaw_rate": 0.2},
     }  # fmt: skip
     open_console().print(evaluation_table({"nominal": figures}, "policy"))
@@ -536,7 +551,7 @@ def test_a_replay_that_differs_exits_with_1(capsys, run_log: Path, tmp_path: Pat
     ticks["action"].view(np.uint32)[150, 3] ^= 1
     path = tmp_path / "flipped.mcap"
     metadata = {"robot": whole.metadata["robot"]}
-    log = LogWriter(path, whole.joint_names, whole.attachments, metadata)
+    log = LogWriter(path, whole.joint_names, whole.command_names, whole.attachments, metadata)
     for tick in ticks:
         log.record(tick)
     assert log.close().written == len(ticks)

@@ -21,6 +21,7 @@ from surefoot.control import checkpoint
 from surefoot.control.metrics import Metrics
 from surefoot.deploy.controller import Controller
 from surefoot.models.robot_file import MODELS, load_robot
+from surefoot.sim.randomisation import ARM_TRAINING
 from verbs import refuse, succeed, succeed_with_json
 
 ROBOT = load_robot("quadruped")
@@ -54,7 +55,7 @@ def test_train_leaves_a_whole_run(trained: tuple[Path, str]):
     result = json.loads(out.splitlines()[-1])
     assert result["steps"] == 24064  # 47 updates of 64 × 8
     assert result["policy"] == str(folder / "policy.onnx")
-    assert set(result["evaluation"]) == {"nominal", "randomised"}
+    assert list(result["evaluation"]) == ["nominal", "pushes", "randomised", "beyond"]
     names = {path.name for path in folder.iterdir()}
     assert {"policy.onnx", "config.json", "checkpoint.pt"} <= names
     assert [name for name in names if name.startswith("events.out.tfevents")]
@@ -153,6 +154,43 @@ def test_sac_trains_any_task_of_gymnasium_and_goes_on(capsys, tmp_path: Path):
     assert "found task Pendulum-v1, allowed is walk" in refuse(capsys, "export", str(folder))
     line = refuse(capsys, "train", "--resume", str(folder), "--clip", "0.1")
     assert "--clip: found 0.1, allowed is the run's own sac, which has no such option" in line
+
+
+def test_an_arm_learns_to_reach(capsys, tmp_path: Path):
+    """The robot follows the task; what varied stays with the run."""
+    given = ("--num-envs", "16", "--horizon", "8", "--hidden", "8", "--episodes", "0")
+    result = succeed_with_json(capsys, "train", "reach", "--run", "run", *given, "--steps", "256")
+    contract = Controller(Path(result["policy"]), load_robot("arm")).contract
+    assert (contract.robot, contract.output) == ("arm", "joint_target")
+    assert [part.name for part in contract.commands] == ["x", "y", "z"]
+    state = checkpoint.load(Path("run/checkpoint.pt"))
+    varied = state["about"]["randomisation"]
+    assert [row["what"] for row in varied] == [v.name for v in ARM_TRAINING]
+    varied[0]["high"] = 1.01  # as if training had varied the masses less, then
+    checkpoint.save(Path("run/checkpoint.pt"), state)
+    out = succeed(capsys, "train", "--resume", "run", "--steps", "512", "--episodes", "0")
+    assert "--robot arm --emulated --command 0.226 0 0.145" in out
+    again = Controller(Path("run/policy.onnx"), load_robot("arm")).contract
+    assert again.training["randomisation"][0]["high"] == 1.01
+
+
+def test_an_arm_learns_to_reach_by_torques(capsys, tmp_path: Path):
+    given = ("--num-envs", "16", "--horizon", "8", "--hidden", "8", "--episodes", "0")
+    words = ("--output", "joint_torque", "--steps", "256")
+    result = succeed_with_json(capsys, "train", "reach", "--run", "run", *given, *words)
+    controller = Controller(Path(result["policy"]), load_robot("arm"))
+    assert controller.contract.output == "joint_torque"
+    assert list(controller.contract.action_scale) == [0.5] * 4
+    line = refuse(capsys, "train", "walk", *given, *words)
+    assert "output: found joint_torque for walk, allowed is joint_target" in line
+
+
+def test_goals_that_sac_learned_with_hindsight_are_exported(capsys, tmp_path: Path):
+    given = ("--num-envs", "16", "--steps", "512", "--hindsight", "4", "--episodes", "0")
+    result = succeed_with_json(capsys, "train", "reach-goals", *TINY_SAC, *given, "--run", "run")
+    contract = Controller(Path(result["policy"]), load_robot("arm")).contract
+    assert contract.training["task"] == "reach-goals"
+    assert [term["term"] for term in contract.terms][-2:] == ["TipPosition", "Deviation"]
 
 
 def test_a_walk_that_sac_learned_is_exported(capsys, tmp_path: Path):

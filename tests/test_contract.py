@@ -18,6 +18,7 @@ from surefoot.deploy.contract import FORMAT, KEY, Contract, GoldenPair
 from surefoot.deploy.controller import Controller
 from surefoot.hardware.interface import Health, Sample
 from surefoot.models.errors import PolicyError
+from surefoot.models.limits import Limits
 from surefoot.models.robot import Robot
 from tiny_policy import (
     CLOCK_PERIOD,
@@ -35,6 +36,7 @@ from tiny_policy import (
 
 PERIOD = ROBOT.control_period
 COMMAND = np.array([0.3, -0.1, 0.5])
+HOST = Limits.of(ROBOT, "joint_torque")
 CHANGED = ROBOT.joint_names[4]  # the joint that the tests below change
 
 
@@ -110,7 +112,7 @@ REFUSED_CONTRACTS = {
         lambda table: table["upper"].append(1.0),
         ["upper", "13 values", "12"],
     ),
-    "another format": (set_to("format", 2), ["2", str(FORMAT), "format"]),
+    "another format": (set_to("format", 3), ["3", f"1 and {FORMAT}", "format"]),
     "no format": (lambda table: table.pop("format"), ["None", str(FORMAT), "format"]),
     "a missing key": (lambda table: table.pop("kp"), ["lacks", "kp"]),
     "an unknown key": (set_to("colour", "red"), ["unknown", "colour"]),
@@ -167,12 +169,34 @@ REFUSED_CONTRACTS = {
         ["frames, sonar", "'in feet'", "None"],
     ),
     "frames that are none": (set_to("frames", ["base"]), ["frames", "['base']", "gyro"]),
-    "a command range of NaN": (
-        set_to("command_range", [0.5, math.nan, 1.0]),
-        ["command_range", "nan at 1", "three finite numbers > 0"],
+    "a command without end": (
+        lambda table: table["commands"][1].update(upper=math.nan),
+        ["commands", "name, unit and lower < upper"],
     ),
-    "a command range too short": (set_to("command_range", [0.5, 0.3]), ["[0.5, 0.3]", "three"]),
-    "a command range that stands": (set_to("command_range", [0.5, 0, 1]), ["[0.5, 0, 1]", "> 0"]),
+    "a command the wrong way round": (
+        lambda table: table["commands"][1].update(lower=0.3),
+        ["commands", "lower < upper"],
+    ),
+    "a command without a unit": (
+        lambda table: table["commands"][0].pop("unit"),
+        ["commands", "unit"],
+    ),
+    "a command less than the graph has": (
+        lambda table: table["commands"].pop(),
+        ["input 'command' is 3 wide", "2 on this robot"],
+    ),
+    "an output that nobody knows": (
+        set_to("output", "joint_dance"),
+        ["output", "'joint_dance'", "joint_target or joint_torque"],
+    ),
+    "an output that the graph lacks": (
+        lambda table: table.update(output="joint_torque", kp=HOST.kp.tolist(), kd=HOST.kd.tolist()),
+        ["output 'joint_torque' is missing", "joint_target"],
+    ),
+    "an action scale of another robot": (
+        set_to("action_scale", [0.35] * 11),
+        ["action_scale", "11 values", "12 joints"],
+    ),
     "a clock that races": (set_to("clock_period", 1e-9), ["clock_period", "1e-09", "0.02"]),
     "a clock that never wraps": (set_to("clock_period", 1e308), ["clock_period", "1e+308"]),
     "a number too large for any float": (
@@ -308,7 +332,7 @@ def test_a_file_with_a_byte_gone_wrong_is_refused_or_means_the_same():
             assert "\n" not in str(error)
             refused += 1
             continue
-        assert after.joint_target == pytest.approx(before.joint_target, abs=1e-4)
+        assert after.wanted == pytest.approx(before.wanted, abs=1e-4)
     assert 100 < refused < 300
 
 
@@ -376,10 +400,10 @@ def test_a_decision_is_the_graphs_on_the_raw_inputs():
         "clock": np.array([3 * PERIOD]),
     }
     assert decision.action == pytest.approx(expected_action(inputs), abs=1e-6)
-    assert decision.joint_target == pytest.approx(
+    assert decision.wanted == pytest.approx(
         ROBOT.default_pose + SCALE * expected_action(inputs), abs=1e-6
     )
-    assert decision.joint_target.dtype == np.float64
+    assert decision.wanted.dtype == np.float64
     assert set(decision.inputs) == set(WIDTHS)
     for name, value in inputs.items():
         assert decision.inputs[name].dtype == np.float32
@@ -454,3 +478,70 @@ def test_a_batch_is_its_rows():
         for name, value in one.items():
             assert value.shape == (N,)
             assert value == pytest.approx(whole[name][row], abs=1e-6)
+
+
+# --- other formats, outputs and robots ----------------------------------------------------------
+
+
+def to_format_1(table: dict) -> None:
+    """What Surefoot wrote before it knew other commands than a walk's, in place."""
+    del table["commands"], table["output"]
+    table.update(format=1, command_range=[0.35, 0.2, 0.8])
+    table["frames"]["command"] = (
+        "vx, vy [m/s] and yaw rate [rad/s] of the base, in its heading frame"
+    )
+
+
+def test_a_policy_of_the_format_before_means_what_it_meant():
+    old, new = Controller(tiny_policy(to_format_1), ROBOT), Controller(tiny_policy(), ROBOT)
+    assert asdict(old.contract) == asdict(new.contract)
+    ours, theirs = (c.act(sample(1), COMMAND, 3) for c in (old, new))
+    assert ours.wanted.tobytes() == theirs.wanted.tobytes()
+
+
+@pytest.mark.parametrize("ranges", [None, "far", [0.5, 0.3], [0.5, 0, 1], [0.5, math.nan, 1.0]])
+def test_a_policy_of_the_format_before_with_no_range_is_refused(ranges: object):
+    def edit(table: dict) -> None:
+        to_format_1(table)
+        table["command_range"] = ranges
+
+    with pytest.raises(PolicyError, match=r"command_range: .* allowed is three finite numbers > 0"):
+        Controller(tiny_policy(edit), ROBOT)
+
+
+PUSHING = graph(outputs=("action", "joint_torque"))
+
+
+def test_a_policy_of_joint_torques_gives_torques():
+    controller = Controller(tiny_policy(model=PUSHING), ROBOT)
+    decision = controller.act(sample(1), COMMAND, 3)
+    assert decision.output == "joint_torque"
+    assert decision.wanted == pytest.approx(SCALE * decision.action, abs=1e-6)
+    assert controller.contract.kp == HOST.kp.tolist(), "of the loop that the host closes"
+
+
+def test_torques_may_be_scaled_joint_by_joint_and_golden_pairs_know_how():
+    def scaled(value: float) -> Edit:
+        return set_to("action_scale", [SCALE] * 11 + [value])
+
+    assert Controller(tiny_policy(scaled(SCALE), PUSHING), ROBOT).contract.action_scale
+    with pytest.raises(PolicyError, match=r"'joint_torque' is off by .* from action_scale"):
+        Controller(tiny_policy(scaled(0.5), PUSHING), ROBOT)
+
+
+def test_torques_are_refused_by_motors_that_have_no_torque_mode():
+    models = {
+        name: replace(model, name="XL430-W250", model_number=1060)
+        for name, model in ROBOT.motor_models.items()
+    }
+    with pytest.raises(PolicyError, match="XL430-W250, which has no torque mode"):
+        Controller(tiny_policy(model=PUSHING), replace(ROBOT, motor_models=models))
+
+
+def test_a_policy_that_needs_an_imu_is_refused_by_a_robot_without_one():
+    bolted = replace(ROBOT, imu=None)
+    with pytest.raises(PolicyError, match="'gyro'; this robot, without an IMU, gives"):
+        Controller(tiny_policy(), bolted)
+    blind = graph(widths={name: k for name, k in WIDTHS.items() if name != "gyro"})
+    decision = Controller(tiny_policy(model=blind), bolted).act(sample(1), COMMAND, 0)
+    assert set(decision.inputs) == set(WIDTHS) - {"gyro"}

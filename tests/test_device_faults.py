@@ -24,6 +24,8 @@ from surefoot.models.robot_file import load_robot
 from surefoot.sim.plant import MujocoPlant
 
 ROBOT = load_robot("quadruped")
+IMU = ROBOT.imu
+assert IMU is not None
 NAMES = ROBOT.joint_names
 N = len(NAMES)
 CAP = ROBOT.torque_limit
@@ -75,8 +77,8 @@ class Line:
 class Bench:
     """An emulated robot lying limp, the driver on its lines, and a clock."""
 
-    def __init__(self, robot: Robot = ROBOT, imu_rate: float = ROBOT.imu.rate) -> None:
-        imu = dataclasses.replace(robot.imu, rate=imu_rate)
+    def __init__(self, robot: Robot = ROBOT, imu_rate: float = IMU.rate) -> None:
+        imu = dataclasses.replace(IMU, rate=imu_rate)
         emulated = dataclasses.replace(robot, imu=imu)
         self.emulated = EmulatedRobot(emulated, MujocoPlant(ROBOT))
         self.clock = EmulatedLines(self.emulated)
@@ -340,7 +342,7 @@ def test_refreshing_forgets_what_waited_and_reads_everything_anew() -> None:
     assert (sample.health.temperature > 70.0).all()
     assert (sample.health.age < 0.1).all() and (sample.age < 0.01).all()
     assert sample.imu_age < 0.02
-    assert sample.imu_rate == pytest.approx(ROBOT.imu.rate, rel=0.1)
+    assert sample.imu_rate == pytest.approx(IMU.rate, rel=0.1)
     assert sample.wire_errors == errors and sample.bus_time < ROBOT.control_period
 
 

@@ -119,7 +119,7 @@ def test_a_write_is_taken_whole_or_not_at_all():
 
 def test_modes_that_are_not_emulated_are_refused():
     motor = make_motor()
-    for mode in (OperatingMode.CURRENT, OperatingMode.VELOCITY, OperatingMode.PWM, 7):
+    for mode in (OperatingMode.VELOCITY, OperatingMode.EXTENDED_POSITION, OperatingMode.PWM, 7):
         assert refusal(motor, x.OPERATING_MODE, mode) == StatusError.DATA_RANGE
     assert refusal(motor, x.PROFILE_VELOCITY, 100) == StatusError.DATA_RANGE
 
@@ -361,3 +361,43 @@ def test_a_reboot_forgets_ram_and_keeps_eeprom():
     assert get(motor, x.POSITION_P_GAIN) == 800
     assert (get(motor, x.BUS_WATCHDOG), get(motor, x.TORQUE_ENABLE)) == (0, 0)
     assert get(motor, x.GOAL_POSITION) == get(motor, x.PRESENT_POSITION)
+
+
+# --- mode 0 -------------------------------------------------------------------------------------
+
+
+def make_pushing(units: int) -> EmulatedMotor:
+    """A motor in mode 0 under torque, with so much goal current."""
+    motor = EmulatedMotor(MODEL, 1, 1_000_000, 0.0, SAME, OperatingMode.CURRENT)
+    put(motor, x.GOAL_CURRENT, 0)
+    put(motor, x.TORQUE_ENABLE, 1)
+    put(motor, x.GOAL_CURRENT, units)
+    return motor
+
+
+@pytest.mark.parametrize("units", [300, -300, 0])
+def test_in_mode_0_the_goal_current_is_the_torque_wherever_the_shaft_is(units: int):
+    motor = make_pushing(units)
+    expected = units * x.CURRENT_UNIT * MODEL.torque_per_ampere
+    for shaft in (0.0, 1.0, -20.0):
+        assert run(motor, 0.01, shaft=shaft) == pytest.approx(expected)
+
+
+def test_in_mode_0_the_supply_caps_the_current_of_a_fast_motor():
+    motor = make_pushing(1000)  # 2.69 A, 3.5 N·m: more than stalled it could be
+    assert run(motor, 0.01) == pytest.approx(3.0)
+    # Half way to the no-load speed half the voltage is left: 1.5 N·m.
+    assert run(motor, 0.01, velocity=MODEL.no_load_speed / 2) == pytest.approx(1.5)
+    assert run(motor, 0.01, velocity=MODEL.no_load_speed) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_in_mode_0_a_tripped_watchdog_lets_go_and_refuses_goals():
+    motor = make_pushing(300)
+    put(motor, x.BUS_WATCHDOG, 5)
+    motor.hear(motor.time)
+    assert run(motor, 0.09) > 0.9, "it goes on pushing until then"
+    assert run(motor, 0.05, shaft=0.3) == 0.0
+    assert get(motor, x.BUS_WATCHDOG) == x.WATCHDOG_TRIPPED and get(motor, x.TORQUE_ENABLE) == 1
+    assert refusal(motor, x.GOAL_CURRENT, 10) == StatusError.DATA_RANGE
+    put(motor, x.BUS_WATCHDOG, 0)
+    put(motor, x.GOAL_CURRENT, 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,12 @@ from surefoot.deploy.controller import Controller
 from surefoot.deploy.workstation import export
 from surefoot.deploy.workstation.export import add_evaluation, export_policy
 from surefoot.models.errors import PolicyError
+from surefoot.models.observation import Deviation, input_widths, observe
+from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot
-from surefoot.sim.walk import ACTION_SCALE, GAIT_PERIOD, WalkEnv
+from surefoot.models.task import CommandPart
+from surefoot.sim.gaits import QUADRUPED
+from surefoot.sim.walk import WalkEnv
 from torch import Tensor, nn
 
 ROBOT = load_robot("quadruped")
@@ -112,12 +116,17 @@ def test_the_metadata_is_complete(exported, task: WalkEnv):
     assert table["robot"] == "quadruped"
     assert table["joints"] == list(ROBOT.joint_names)
     assert table["control_period"] == ROBOT.control_period
-    assert table["clock_period"] == GAIT_PERIOD
-    assert table["action_scale"] == ACTION_SCALE
+    assert table["clock_period"] == QUADRUPED.period
+    assert table["action_scale"] == QUADRUPED.action_scale
     assert table["default_pose"] == [0.0, 0.75, -1.5] * 4
     for key in ("lower", "upper", "torque_limit", "rate_limit", "kp", "kd"):
         assert table[key] == getattr(ROBOT, key).tolist()
-    assert table["command_range"] == [0.5, 0.3, 1.0]
+    assert table["output"] == "joint_target"
+    assert table["commands"] == [
+        {"name": "vx", "unit": "m/s", "lower": -0.5, "upper": 0.5},
+        {"name": "vy", "unit": "m/s", "lower": -0.3, "upper": 0.3},
+        {"name": "yaw_rate", "unit": "rad/s", "lower": -1.0, "upper": 1.0},
+    ]
     assert [term["input"] for term in table["terms"]] == [
         "gyro", "gravity", "joint_pos", "joint_vel", "previous_action", "command", "clock",
     ]  # fmt: skip
@@ -237,3 +246,60 @@ def test_one_wrong_number_late_in_the_rollout_is_found(task, tmp_path: Path, mon
     line = refusal(random_actor(task, mirrored=True), task, tmp_path)
     # Golden pairs are kept by calls of their own: at ticks 0, 7, 50 and 120 so far.
     assert "'joint_target'" in line and "at tick 196" in line and "3e-05" in line
+
+
+# --- other tasks than the walk ------------------------------------------------------------------
+
+
+class Pushes:
+    """A task of joint torques, for a robot without an IMU; its inputs are drawn."""
+
+    num_envs = 2
+    output = "joint_torque"
+    action_scale = tuple(0.1 * (k + 1) for k in range(12))  # [N·m]
+    clock_period = 0.5
+    commands = (CommandPart("x", "m", 0.1, 0.3), CommandPart("y", "m", -0.2, 0.2))
+    inputs: dict[str, np.ndarray]
+
+    def __init__(self, robot: Robot, *terms: Deviation) -> None:
+        self.robot, self.terms = robot, terms
+
+    def reset(self, *, seed: int | None = None) -> tuple[np.ndarray, dict]:
+        self.rng = np.random.default_rng(seed)
+        return self._observe(), {}
+
+    def step(self, actions: np.ndarray, /) -> tuple:
+        return self._observe(), *np.zeros((3, 2)), {}
+
+    def _observe(self) -> np.ndarray:
+        draw = self.rng.standard_normal
+        widths = input_widths(self.robot, len(self.commands))
+        self.inputs = {name: draw((2, k)).astype(np.float32) for name, k in widths.items()}
+        return observe(self.terms, self.inputs, np)
+
+
+BOLTED = replace(ROBOT, imu=None)
+
+
+def test_a_policy_of_torques_for_a_robot_without_an_imu_is_exported(tmp_path: Path):
+    task = Pushes(BOLTED, Deviation("joint_pos"), Deviation("joint_vel"), Deviation("command"))
+    path = tmp_path / "pushes.onnx"
+    export_policy(Gaussian(26, 12, (8,)), task, path, {})
+    controller = Controller(path, BOLTED)
+    assert controller.contract.output == "joint_torque"
+    assert [part.name for part in controller.contract.commands] == ["x", "y"]
+    outputs = controller.infer({name: v[0] for name, v in task.inputs.items()})
+    assert set(outputs) == {"action", "joint_torque"}
+    scale = np.array(task.action_scale)
+    assert outputs["joint_torque"] == pytest.approx(scale * outputs["action"], abs=1e-6)
+
+
+def test_what_the_robot_lacks_is_not_exported(tmp_path: Path):
+    path = tmp_path / "pushes.onnx"
+    with pytest.raises(PolicyError, match="asks for input 'gyro'; quadruped gives joint_pos"):
+        export_policy(Gaussian(3, 12, (8,)), Pushes(BOLTED, Deviation("gyro")), path, {})
+    models = {k: replace(m, model_number=1060) for k, m in BOLTED.motor_models.items()}
+    weak = Pushes(replace(BOLTED, motor_models=models), Deviation("joint_pos"))
+    with pytest.raises(PolicyError, match="which has no torque mode"):
+        export_policy(Gaussian(12, 12, (8,)), weak, path, {})
+    assert not path.exists()

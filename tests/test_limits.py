@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from surefoot.models.errors import NonFiniteError, SurefootError, require_finite
-from surefoot.models.limits import Limits, Reason, limit_target
+from surefoot.models.limits import Limits, Reason, limit_target, limit_torque
 from surefoot.models.robot_file import load_robot
 
 ROBOT = load_robot("quadruped")
@@ -16,8 +18,8 @@ LIMITS = Limits.of(ROBOT)
 N = len(ROBOT.joints)
 NAMES = ("target", "previous_target", "joint_pos", "joint_vel")
 
-# One joint: ±1 rad, 2 N·m at 10 N·m/rad is ±0.2 rad, 0.1 rad a tick, kd / kp = 0.05 s.
-ONE = Limits(*(np.array([x]) for x in (-1.0, 1.0, 2.0, 0.1, 10.0, 0.5)))
+# One joint: ±1 rad, 2 N·m at 10 N·m/rad is ±0.2 rad, 0.1 rad a tick, kd / kp = 0.05 s, 3 rad/s.
+ONE = Limits(*(np.array([x]) for x in (-1.0, 1.0, 2.0, 0.1, 10.0, 0.5, 3.0)))
 
 
 def vectors(lowest: float, highest: float) -> st.SearchStrategy[np.ndarray]:
@@ -164,3 +166,110 @@ def test_require_finite_names_the_first():
         require_finite(c=np.array(np.nan))
     with pytest.raises(ValueError):
         require_finite(c=np.array([np.nan]))
+
+
+# --- joint torques ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    # Of ONE: range ±1 rad, 2 N·m, 3 rad/s, 10 N·m/rad, 0.5 N·m·s/rad.
+    ("torque", "pos", "vel", "limited", "reasons"),
+    [
+        (1.5, 0.0, 0.0, 1.5, 0),  # free: 10 · 1 rad is beyond the torque limit
+        (-1.5, 0.0, 0.0, -1.5, 0),
+        (9.0, 0.0, 0.0, 1.5, Reason.TORQUE | Reason.VELOCITY),  # 0.5 · (3 − 0): 2, then 1.5
+        (1.0, 0.0, 2.0, 0.5, Reason.VELOCITY),  # 0.5 · (3 − 2)
+        (1.0, 0.0, 4.0, -0.5, Reason.VELOCITY),  # too fast: it is braked
+        (-1.0, 0.0, 4.0, -1.0, 0),  # braking is free
+        (-1.0, 0.0, -4.0, 0.5, Reason.VELOCITY),
+        (1.5, 0.9, 0.0, 1.0, Reason.POSITION),  # 10 · 0.1
+        (1.5, 1.0, 0.0, 0.0, Reason.POSITION),
+        (1.5, 1.1, 0.0, -1.0, Reason.POSITION),  # beyond: repelled
+        (1.5, 1.5, 0.0, -2.0, Reason.POSITION),  # never beyond the torque limit
+        (1.0, 0.5, 2.0, 0.5, Reason.VELOCITY),  # 10 · 0.5 − 3 · 0.5 · 2 = 2
+        (0.5, 0.7, 2.0, 0.0, Reason.POSITION),  # 3 − 3: braked before it is near
+        (0.5, 0.8, 2.0, -1.0, Reason.POSITION),  # 2 − 3, and no harder than 0.5 · 2
+        (0.5, 0.9, 2.0, -1.0, Reason.POSITION),  # 1 − 3, likewise
+        (0.5, 1.05, 2.0, -1.5, Reason.POSITION),  # −0.5 − 0.5 · 2
+        (0.5, 0.9, -2.0, 0.5, 0),  # on its way back it is free
+        (-0.5, -0.8, -2.0, 1.0, Reason.POSITION),  # the other end alike
+    ],
+)
+def test_torques_by_hand(torque: float, pos: float, vel: float, limited: float, reasons: int):
+    found, why = limit_torque(ONE, *(np.array([x]) for x in (torque, pos, vel)))
+    assert found[0] == pytest.approx(limited, abs=1e-12)
+    assert why[0] == reasons
+
+
+TORQUES = Limits.of(ROBOT, "joint_torque")
+
+
+@given(vectors(-1e6, 1e6), vectors(-10, 10), vectors(-50, 50))
+def test_no_torque_is_ever_beyond_its_limit(torque, pos, vel):
+    limited, _ = limit_torque(TORQUES, torque, pos, vel)
+    assert (np.abs(limited) <= TORQUES.torque).all()
+
+
+@given(vectors(-10, 10), vectors(-4, 4), vectors(-50, 50))
+def test_nothing_drives_a_joint_that_is_too_fast_or_outside(torque, pos, vel):
+    limited, _ = limit_torque(TORQUES, torque, pos, vel)
+    inside = (pos >= TORQUES.lower) & (pos <= TORQUES.upper)
+    assert (limited[inside & (vel >= TORQUES.velocity)] <= 0).all()
+    assert (limited[inside & (vel <= -TORQUES.velocity)] >= 0).all()
+    assert (limited[(pos >= TORQUES.upper) & (vel >= 0)] <= 0).all()
+    assert (limited[(pos <= TORQUES.lower) & (vel <= 0)] >= 0).all()
+
+
+@given(vectors(-2, 2), vectors(-4, 4), vectors(-20, 20))
+def test_limiting_a_torque_twice_changes_nothing_more(torque, pos, vel):
+    once, _ = limit_torque(TORQUES, torque, pos, vel)
+    twice, _ = limit_torque(TORQUES, once, pos, vel)
+    np.testing.assert_array_equal(twice, once)
+
+
+@given(vectors(-10, 10), vectors(-4, 4), vectors(-20, 20))
+def test_torques_are_limited_alike_in_either_direction(torque, pos, vel):
+    mirrored = replace(TORQUES, lower=-TORQUES.upper, upper=-TORQUES.lower)
+    limited, why = limit_torque(TORQUES, torque, pos, vel)
+    other, other_why = limit_torque(mirrored, -torque, -pos, -vel)
+    np.testing.assert_allclose(other, -limited, atol=1e-12)
+    np.testing.assert_array_equal(other_why, why)
+
+
+@pytest.mark.parametrize("name", ["torque", "joint_pos", "joint_vel"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_torque_that_is_no_number_is_refused(name: str, value: float):
+    arrays = {key: np.zeros((3, N)) for key in ("torque", "joint_pos", "joint_vel")}
+    arrays[name][1, 5] = value
+    with pytest.raises(NonFiniteError, match=rf"{name}\[1, 5\]"):
+        limit_torque(TORQUES, **arrays)
+
+
+def test_the_host_closes_a_loop_that_its_period_bears():
+    np.testing.assert_allclose(TORQUES.kd, 0.5 * 0.014 / 0.02)  # 0.35 N·m·s/rad
+    np.testing.assert_allclose(TORQUES.kp, 0.4 * 0.35 / 0.02)  # 7 N·m/rad, of 13.8
+    np.testing.assert_allclose(TORQUES.velocity, 8.06)  # the motor's; rate_limit is 16
+    soft = replace(ROBOT, joints=tuple(replace(j, kp=3.0) for j in ROBOT.joints))
+    np.testing.assert_allclose(Limits.of(soft, "joint_torque").kp, 3.0)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("load", [1.0, 1.5, 3.0, 10.0, 100.0])
+def test_the_hosts_loop_is_stable_at_any_delay_and_load(delay: float, load: float):
+    """Eigenvalues of joint and loop from tick to tick; `delay` in periods, `load` in rotors.
+
+    State: angle, velocity · period, and the last acceleration · period² that was commanded, which
+    acts until `delay` of the next period has passed.
+    """
+    period, inertia = ROBOT.control_period, load * ROBOT.armature[0]
+    kp, kd = TORQUES.kp[0], TORQUES.kd[0]
+    law = -np.array([kp * period**2, kd * period, 0.0]) / inertia
+    left = 1 - delay
+    step = np.array(
+        [
+            np.array([1, 1, delay * (1 - delay / 2)]) + left**2 / 2 * law,
+            np.array([0, 1, delay]) + left * law,
+            law,
+        ]
+    )
+    assert np.abs(np.linalg.eigvals(step)).max() < 1.0

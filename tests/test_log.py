@@ -36,12 +36,13 @@ from surefoot.deploy.log.writer import LogWriter
 from surefoot.models.errors import LogError, UsageError
 
 NAMES = ("hip", "knee")
+COMMANDS = ("vx [m/s]", "vy [m/s]", "turn [rad/s]")
 LENGTH = struct.Struct("<BQ")  # opcode and length before every MCAP record
 
 
 def a_tick(number: int, n: int = len(NAMES)) -> np.ndarray:
     """A tick whose every value tells its number and its field."""
-    record: Any = np.zeros((), tick_dtype(n))
+    record: Any = np.zeros((), tick_dtype(n, 3))
     for index, field in enumerate(FIELDS):
         record[field.name] = (number + index) % 200
     record["tick"], record["start"] = number, time.monotonic()
@@ -50,7 +51,7 @@ def a_tick(number: int, n: int = len(NAMES)) -> np.ndarray:
 
 def write_log(path: Path, ticks: int) -> list[np.ndarray]:
     """A whole log with one event after the first tick."""
-    log = LogWriter(path, NAMES, {"robot.toml": b"name = 'r'\n"}, {"run": {"seed": "7"}})
+    log = LogWriter(path, NAMES, COMMANDS, {"robot.toml": b"name = 'r'\n"}, {"run": {"seed": "7"}})
     records = [a_tick(number) for number in range(ticks)]
     for record in records:
         assert log.record(record)
@@ -75,28 +76,31 @@ def record_ends(data: bytes) -> list[tuple[int, int]]:
 
 
 def test_the_record_has_the_fields_in_order_and_no_padding():
-    dtype = tick_dtype(12)
+    dtype = tick_dtype(12, 3)
     assert dtype.names == tuple(field.name for field in FIELDS)
-    # 11 float32 and 4 bytes a joint; 5 float64, 3 uint32, 3 uint8; 4 vectors and 3 scalars float32
-    assert dtype.itemsize == 12 * (11 * 4 + 4) + 5 * 8 + 3 * 4 + 3 * 1 + (4 * 3 + 3) * 4
+    # 13 float32 and 4 bytes a joint; 5 float64, 3 uint32, 3 uint8; 4 vectors and 3 scalars float32
+    assert dtype.itemsize == 12 * (13 * 4 + 4) + 5 * 8 + 3 * 4 + 3 * 1 + (4 * 3 + 3) * 4
+    assert tick_dtype(12, 7).itemsize == dtype.itemsize + (7 - 3) * 4  # a longer command
 
 
 @settings(max_examples=50, deadline=None)
-@given(n=st.integers(1, 40), data=st.data())
-def test_any_bits_survive_the_message(n, data):
-    size = tick_dtype(n).itemsize
+@given(n=st.integers(1, 40), c=st.integers(1, 9), data=st.data())
+def test_any_bits_survive_the_message(n, c, data):
+    size = tick_dtype(n, c).itemsize
     raw = data.draw(st.binary(min_size=size, max_size=size))
-    record = np.frombuffer(raw, tick_dtype(n))[0]
+    record = np.frombuffer(raw, tick_dtype(n, c))[0]
     message = encode_tick(record)
-    assert is_tick(message, n)
-    assert decode_ticks([message, message], n).tobytes() == raw + raw
+    assert is_tick(message, n, c)
+    assert decode_ticks([message, message], n, c).tobytes() == raw + raw
 
 
 def test_a_message_of_other_joints_or_of_zeros_is_no_tick():
     message = encode_tick(a_tick(1))
-    assert not is_tick(message, 3)
-    assert not is_tick(bytes(len(message)), 2)
-    assert not is_tick(message[: len(message) // 2] + bytes(len(message) - len(message) // 2), 2)
+    assert not is_tick(message, 3, 3)
+    assert not is_tick(message, 2, 4)
+    assert not is_tick(bytes(len(message)), 2, 3)
+    half = len(message) // 2
+    assert not is_tick(message[:half] + bytes(len(message) - half), 2, 3)
 
 
 def test_the_schema_says_units_and_ignores_their_wording():
@@ -123,7 +127,11 @@ def test_every_bit_of_a_run_comes_back(tmp_path):
     record["tick"], record["error_bits"] = 2**32 - 1, 255
     path = tmp_path / "run.mcap"
     log = LogWriter(
-        path, NAMES, {"policy.onnx": bytes(range(256)) * 999, "empty": b""}, clock=lambda: 5.25
+        path,
+        NAMES,
+        COMMANDS,
+        {"policy.onnx": bytes(range(256)) * 999, "empty": b""},
+        clock=lambda: 5.25,
     )
     log.record(record)
     log.event(Level.ERROR, "fault: Öl " + "x" * 5000)
@@ -134,6 +142,7 @@ def test_every_bit_of_a_run_comes_back(tmp_path):
     assert back.ticks.tobytes() == record.tobytes()
     assert back.complete and back.dropped == 0 and back.ending == "closed"
     assert back.joint_names == NAMES
+    assert back.command_names == COMMANDS
     assert back.attachments == {"policy.onnx": bytes(range(256)) * 999, "empty": b""}
     assert back.events[0].time == 5.25 and back.events[0].level is Level.ERROR
     assert back.events[0].text == "fault: Öl " + "x" * (2000 - 11)
@@ -183,16 +192,16 @@ def test_a_log_is_never_overwritten_and_needs_its_folder(tmp_path):
     path = tmp_path / "run.mcap"
     path.write_bytes(b"mine")
     with pytest.raises(UsageError, match="found a file, allowed is a new name"):
-        LogWriter(path, NAMES)
+        LogWriter(path, NAMES, COMMANDS)
     assert path.read_bytes() == b"mine"
     with pytest.raises(UsageError, match="cannot be created: No such file"):
-        LogWriter(tmp_path / "nowhere" / "run.mcap", NAMES)
+        LogWriter(tmp_path / "nowhere" / "run.mcap", NAMES, COMMANDS)
     with pytest.raises(UsageError, match="metadata 'log': the log writes its own"):
-        LogWriter(tmp_path / "other.mcap", NAMES, metadata={"log": {}})
+        LogWriter(tmp_path / "other.mcap", NAMES, COMMANDS, metadata={"log": {}})
 
 
 def test_a_record_of_another_robot_is_refused(tmp_path):
-    log = LogWriter(tmp_path / "run.mcap", NAMES)
+    log = LogWriter(tmp_path / "run.mcap", NAMES, COMMANDS)
     with pytest.raises(ValueError, match="allowed is one tick_dtype"):
         log.record(a_tick(0, n=3))
     log.close()
@@ -205,8 +214,8 @@ HOST = """
     import numpy as np
     from surefoot.deploy.log.format import tick_dtype
     from surefoot.deploy.log.writer import LogWriter
-    log = LogWriter(sys.argv[1], ("hip", "knee"))
-    record = np.zeros((), tick_dtype(2))
+    log = LogWriter(sys.argv[1], ("hip", "knee"), ("vx", "vy", "turn"))
+    record = np.zeros((), tick_dtype(2, 3))
     for number in range(10**6):
         record["tick"], record["start"], record["limited_target"] = number, time.monotonic(), number
         while not log.record(record):
@@ -242,7 +251,7 @@ def test_after_kill_9_of_the_control_process_the_log_holds_its_last_tick(tmp_pat
 
 
 def test_after_kill_9_of_the_logger_control_goes_on_and_counts(tmp_path):
-    log = LogWriter(tmp_path / "run.mcap", NAMES)
+    log = LogWriter(tmp_path / "run.mcap", NAMES, COMMANDS)
     assert log.record(a_tick(0))
     wait_for(lambda: len(read_log(tmp_path / "run.mcap").ticks) == 1)
     os.kill(log.pid, signal.SIGKILL)
@@ -258,7 +267,7 @@ def test_after_kill_9_of_the_logger_control_goes_on_and_counts(tmp_path):
 
 @pytest.mark.parametrize("n", [2, 300])  # frames that a pipe takes whole or not at all, and larger
 def test_a_full_pipe_drops_whole_records_and_blocks_nobody(tmp_path, n):
-    log = LogWriter(tmp_path / "run.mcap", [f"joint {index}" for index in range(n)])
+    log = LogWriter(tmp_path / "run.mcap", [f"joint {index}" for index in range(n)], COMMANDS)
     log.event(Level.INFO, "before")
     os.kill(log.pid, signal.SIGSTOP)
     accepted = []
@@ -285,7 +294,7 @@ def test_a_full_pipe_drops_whole_records_and_blocks_nobody(tmp_path, n):
 
 def test_a_file_that_may_not_grow_stops_the_log_and_not_the_control(tmp_path):
     path = tmp_path / "run.mcap"
-    log = LogWriter(path, NAMES)
+    log = LogWriter(path, NAMES, COMMANDS)
     limit = path.stat().st_size + 5000
     resource.prlimit(log.pid, resource.RLIMIT_FSIZE, (limit, limit))
     deadline = time.monotonic() + 20
@@ -304,7 +313,7 @@ def test_a_file_that_may_not_grow_stops_the_log_and_not_the_control(tmp_path):
 
 
 def test_a_full_disk_is_reported_by_its_name():
-    payload = Start(list(NAMES), 0.0, 0, {}, {}).pack()
+    payload = Start(list(NAMES), list(COMMANDS), 0.0, 0, {}, {}).pack()
     with Path("/dev/full").open("wb", buffering=0) as full:
         logger = subprocess.run(
             [sys.executable, "-m", "surefoot.deploy.log.process", str(full.fileno())],
@@ -322,14 +331,14 @@ def test_a_log_that_cannot_be_started_leaves_no_file(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(LogError, match=r"the log cannot be started: File too large$"):
-            LogWriter(tmp_path / "run.mcap", NAMES)
+            LogWriter(tmp_path / "run.mcap", NAMES, COMMANDS)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
 
 
 def test_ctrl_c_and_term_do_not_end_the_logger(tmp_path):
-    log = LogWriter(tmp_path / "run.mcap", NAMES)
+    log = LogWriter(tmp_path / "run.mcap", NAMES, COMMANDS)
     for number, name in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
         os.kill(log.pid, name)
         log.record(a_tick(number))
@@ -407,9 +416,9 @@ def test_a_log_of_another_format_is_refused(tmp_path):
     write_log(path, 1)
     head = b"format\x01\x00\x00\x00"  # a string of one character follows
     data = path.read_bytes()
-    assert data.count(head + b"1") == 1
-    path.write_bytes(data.replace(head + b"1", head + b"9"))
-    with pytest.raises(LogError, match="found log format 9, allowed is 1"):
+    assert data.count(head + b"2") == 1
+    path.write_bytes(data.replace(head + b"2", head + b"1"))
+    with pytest.raises(LogError, match="found log format 1, allowed is 2"):
         read_log(path)
 
 
@@ -442,8 +451,8 @@ def test_repair_makes_a_whole_file(tmp_path, capsys):
 
 def test_info_gives_the_figures(tmp_path, capsys):
     path = tmp_path / "run.mcap"
-    log = LogWriter(path, NAMES, {"robot.toml": b"12345"}, clock=lambda: 10.0)
-    record: Any = np.zeros((), tick_dtype(2))
+    log = LogWriter(path, NAMES, COMMANDS, {"robot.toml": b"12345"}, clock=lambda: 10.0)
+    record: Any = np.zeros((), tick_dtype(2, 3))
     for number in range(4):  # due every 20 ms from 10 s; each begins 1 ms late, the last 11 ms
         start = 10 + 0.02 * number + (0.011 if number == 3 else 0.001)
         record["tick"], record["start"], record["deadline"] = number, start, 10 + 0.02 * number
@@ -480,6 +489,7 @@ def test_info_gives_the_figures(tmp_path, capsys):
         "RATE": {"ticks": 2, "joints": {"knee": 2}},
         "TORQUE": {"ticks": 0, "joints": {}},
         "POSITION": {"ticks": 1, "joints": {"hip": 1, "knee": 1}},
+        "VELOCITY": {"ticks": 0, "joints": {}},
     }
     # Periods 20, 20, 30 ms: the 99th percentile is 98 % of the way from the second to the third.
     assert info["period"] == pytest.approx({"p50": 0.0200, "p99": 0.0298, "max": 0.0300})

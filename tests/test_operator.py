@@ -81,9 +81,9 @@ def test_a_run_says_how_it_went(stand: Stand, capfd: CapFd):
     ("command", "status", "words"),
     [
         (("0.35", "-0.2", "0.8"), 0, ""),
-        (("-0.42", "0", "0"), 0, "these go up to [0.42, 0.0, 0.0]"),
-        (("0.43", "0", "0"), 2, "found up to [0.43, 0.0, 0.0], allowed is up to 1.2 times"),
-        (("0", "0", "-30"), 2, "trained for, [0.35, 0.2, 0.8]"),
+        (("-0.42", "0", "0"), 0, "Command vx: found -0.42 m/s; the policy was trained for -0.35"),
+        (("0.43", "0", "0"), 2, "command vx: found 0.43 m/s, allowed is -0.42 to 0.42"),
+        (("0", "0", "-30"), 2, "command yaw_rate: found -30 rad/s, allowed is -0.96 to 0.96"),
     ],
 )
 def test_commands_far_beyond_training_are_refused(
@@ -112,7 +112,7 @@ def test_a_schedule_far_beyond_training_is_refused(stand: Stand, capfd: CapFd):
     schedule = stand.policy.parent / "fast.csv"
     schedule.write_text("time,vx,vy,yaw_rate\n0,0,0,0\n5,30,0,0\n")
     assert stand.deploy("--yes", "--schedule", str(schedule)) == 2
-    assert "commands: found up to [30.0, 0.0, 0.0]" in capfd.readouterr().err
+    assert "command vx: found 30 m/s, allowed is -0.42 to 0.42" in capfd.readouterr().err
     assert stand.robot.commands == []
 
 
@@ -231,7 +231,7 @@ def test_a_port_word_that_is_none_lists_the_buses():
 
 def test_a_port_that_nobody_gave_is_told_as_such(monkeypatch: pytest.MonkeyPatch):
     def fail(error: str) -> Callable[..., None]:
-        def open_robot(*_: object) -> None:
+        def open_robot(*_: object, **__: object) -> None:
             raise DeviceError(error)
 
         return open_robot
@@ -279,7 +279,7 @@ class Gone(io.StringIO):
 
 def a_verdict(message: str = "") -> Verdict:
     nothing = np.zeros(N)
-    return Verdict(State.RUN, Mode.TRACK, nothing, nothing, nothing, Fault.NONE, message)
+    return Verdict(State.RUN, Mode.TRACK, nothing, nothing, nothing, Fault.NONE, message, nothing)
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -317,7 +317,7 @@ def test_a_terminal_that_is_gone_stops_nothing(error: type[BaseException]):
 
 
 def test_the_table_of_a_run_tells_holds_stops_and_faults_apart():
-    ticks = np.zeros(8, tick_dtype(N))
+    ticks = np.zeros(8, tick_dtype(N, 3))
     ticks["start"] = 0.02 * np.arange(8)
     run, hold = State.RUN, State.HOLD
     ticks["state"] = [run, hold, hold, run, hold, run, State.DAMP, State.FAULT]

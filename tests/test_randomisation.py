@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+from surefoot.models.errors import UsageError
+from surefoot.models.limits import Output
 from surefoot.models.robot_file import load_robot
 from surefoot.sim import randomisation as vary
 from surefoot.sim.randomisation import (
+    ARM_TORQUE_TRAINING,
+    ARM_TRAINING,
     TRAINING,
     Per,
     Uniform,
@@ -16,8 +21,12 @@ from surefoot.sim.randomisation import (
     describe,
     disturb,
     randomise,
+    read,
+    require_fit,
 )
-from surefoot.sim.robot_batch import CONTROLLER_KD, CONTROLLER_KP, VMAX, RobotBatch
+from surefoot.sim.reach import ReachEnv
+from surefoot.sim.robot_batch import RobotBatch
+from surefoot.sim.servos import CONTROLLER_KD, CONTROLLER_KP, VMAX
 from surefoot.sim.walk import WalkEnv
 
 ROBOT = load_robot("quadruped")
@@ -46,6 +55,9 @@ SENSOR_FIELDS = {
     "imu_mounting": "mounting",
     "sensor_noise": "noise",
 }
+
+
+FIELDS = {**MODEL_FIELDS, **{name: {field} for name, field in SENSOR_FIELDS.items()}}
 
 
 def batch(num_envs: int = 3) -> RobotBatch:
@@ -336,6 +348,109 @@ def test_pushes_come_as_often_as_they_should():
     np.testing.assert_allclose(count, 6 / 0.3, atol=4)
 
 
+# --- what is possible ---------------------------------------------------------------------------
+
+ARM = load_robot("arm")
+
+
+def arms(num_envs: int = 3, output: Output = "joint_target") -> RobotBatch:
+    return RobotBatch(ARM, num_envs, nthread=1, output=output)
+
+
+def test_each_lists_terms_fit_its_robots():
+    require_fit(TRAINING, batch(1))
+    require_fit(ARM_TRAINING, arms(1))
+    require_fit(ARM_TORQUE_TRAINING, arms(1, "joint_torque"))
+    left_out = {v.name for v in ARM_TRAINING} - {v.name for v in ARM_TORQUE_TRAINING}
+    assert left_out == {"stiffness", "damping"}
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("foot_friction", "feet"),
+        ("push", "a free base"),
+        ("payload", "a free base"),
+        ("centre_of_mass", "a free base"),
+        ("gyro_bias", "an IMU"),
+        ("imu_delay", "an IMU"),
+        ("imu_mounting", "an IMU"),
+    ],
+)
+def test_a_term_that_a_robot_has_nothing_for_is_refused(name: str, lacks: str):
+    with pytest.raises(UsageError) as caught:
+        ReachEnv(1, ARM, randomisation=[TERMS[name]])
+    line = str(caught.value)
+    assert line.startswith(f"randomisation: found {name} for arm, a robot without {lacks}, allowed")
+    allowed = line.partition("allowed are ")[2].split(", ")
+    assert {v.name for v in ARM_TRAINING} <= set(allowed)
+    assert not {"foot_friction", "push", "imu_delay"} & set(allowed)
+
+
+def test_torques_have_no_stiffness():
+    with pytest.raises(UsageError, match="found stiffness for arm, a robot without position serv"):
+        ReachEnv(1, ARM, randomisation=[TERMS["stiffness"]], output="joint_torque")
+
+
+@pytest.mark.parametrize(
+    ("vary", "low", "high", "per", "message"),
+    [
+        (vary.mass_scale, 0.0, 1.0, Per.BODY, "mass_scale: found values from 0 to 1, allowed"),
+        (vary.foot_friction, 0.5, 0.4, Per.ROBOT, "found values from 0.5 to 0.4, allowed is from"),
+        (vary.command_delay, 0.0, 0.03, Per.ROBOT, "found values from 0 to 0.03, .* to 0.02"),
+        (vary.stiffness, np.nan, 1.0, Per.JOINT, "stiffness: found values from nan"),
+        (vary.foot_friction, 0.4, 1.0, Per.JOINT, "per joint, allowed is one per robot"),
+        (
+            vary.gyro_bias,
+            0.0,
+            1.0,
+            Per.BODY,
+            "value per body, allowed is one per robot or axis",
+        ),
+    ],
+)
+def test_what_is_not_possible_is_refused(
+    vary: Any, low: float, high: float, per: Per, message: str
+):
+    with pytest.raises(UsageError, match=message):
+        Variation(vary, Uniform(low, high), per)
+
+
+def test_a_quantity_of_ones_own_is_not_judged():
+    def joint_colour(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+        seen.append(value.shape)
+
+    seen: list[tuple[int, ...]] = []
+    own = Variation(joint_colour, Uniform(-9.0, 9.0), Per.JOINT)
+    draw(arms(), own, ids=[0, 2])
+    assert seen == [(2, 4)]
+
+
+@pytest.mark.parametrize("name", [v.name for v in ARM_TRAINING])
+def test_a_term_changes_an_arm_as_it_says(name: str):
+    term = {v.name: v for v in ARM_TRAINING}[name]
+    robots = arms()
+    before = [snapshot(robots, i) for i in range(3)]
+    disturb(term, robots, np.array([1]), np.random.default_rng(0))
+    after = [snapshot(robots, i) for i in range(3)]
+    assert differences(before[0], after[0]) == differences(before[2], after[2]) == set()
+    fields = {"held_mass": {"body_mass", "body_inertia"}, **{k: {*v} for k, v in FIELDS.items()}}
+    assert differences(before[1], after[1]) == fields[name]
+
+
+def test_what_the_hand_holds_is_in_the_hand():
+    robots = arms(1)
+    draw(robots, Variation(vary.held_mass, Uniform(0.1, 0.1)), ids=[0])
+    change = robots.field("body_mass")[0] - robots.model.body_mass
+    hand = robots.model.body("hand").id
+    assert change[hand] == pytest.approx(0.1)
+    assert np.count_nonzero(change) == 1
+    factor = 1 + 0.1 / robots.model.body_mass[hand]
+    np.testing.assert_allclose(
+        robots.field("body_inertia")[0, hand], factor * robots.model.body_inertia[hand]
+    )
+
+
 # --- for the log ------------------------------------------------------------------------------
 
 
@@ -348,3 +463,15 @@ def test_describe_names_every_term_and_its_bounds():
     assert table[-1] == {
         "what": "push", "low": -0.3, "high": 0.3, "per": "axis", "every": [2.0, 6.0],
     }  # fmt: skip
+
+
+def test_what_was_described_is_read_again():
+    for variations in (TRAINING, ARM_TRAINING):
+        assert read(describe(variations)) == variations
+        assert read(json.loads(json.dumps(describe(variations)))) == variations
+
+
+def test_a_term_that_there_is_not_is_refused():
+    rows = [{**describe(TRAINING)[0], "what": "foot_frictoin"}]
+    with pytest.raises(UsageError, match="found foot_frictoin, allowed are foot_friction, mass_sc"):
+        read(rows)

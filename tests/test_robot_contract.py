@@ -18,6 +18,8 @@ from surefoot.sim.plant import MujocoPlant
 from surefoot.sim.simulated_robot import SimulatedRobot
 
 ROBOT = load_robot("quadruped")
+IMU = ROBOT.imu
+assert IMU is not None
 N = len(ROBOT.joints)
 PERIOD = ROBOT.control_period
 CAP = ROBOT.torque_limit
@@ -176,7 +178,7 @@ def test_a_sample_has_shapes_types_and_si_units(make: Make):
     assert not (sample.alert.any() or health.error_bits.any() or health.watchdog_tripped.any())
     assert not (sample.encoder_jump.any() or health.torque_on.any())
     assert ((health.age >= 0) & (health.age < 0.5)).all()
-    assert sample.imu_rate == pytest.approx(ROBOT.imu.rate, rel=0.1)
+    assert sample.imu_rate == pytest.approx(IMU.rate, rel=0.1)
 
 
 @every_robot
@@ -258,17 +260,22 @@ def test_arrays_of_another_shape_are_refused_before_anything_moves(make: Make, m
 
 @pytest.mark.parametrize("mode", Mode)
 def test_a_command_holds_what_may_be_sent_or_is_none(mode: Mode):
-    target = ROBOT.default_pose.copy()
-    command = Command(mode, target, CAP)
+    target, torque = ROBOT.default_pose.copy(), CAP if mode is Mode.TORQUE else None
+    command = Command(mode, target, CAP, torque)
     target[0] = np.nan  # it keeps a copy
     assert command.target is not None and np.isfinite(command.target).all()
     with pytest.raises(ValueError, match="read-only"):
         command.target[0] = np.nan
     with pytest.raises(NonFiniteError, match=r"target\[0\]: found nan"):
-        Command(mode, target)
+        Command(mode, target, torque=torque)
     with pytest.raises(NonFiniteError, match=r"torque_cap\[11\]: found inf"):
-        Command(mode, ROBOT.default_pose, np.append(CAP[:11], np.inf))
-    if mode is Mode.TRACK:
+        Command(mode, ROBOT.default_pose, np.append(CAP[:11], np.inf), torque)
+    with pytest.raises(NonFiniteError, match=r"torque\[0\]: found nan"):
+        Command(mode, ROBOT.default_pose, torque=target)
+    if mode is Mode.TORQUE:
+        with pytest.raises(UsageError, match="torque: TORQUE needs one"):
+            Command(mode)
+    elif mode is Mode.TRACK:
         with pytest.raises(UsageError, match="target: TRACK needs one"):
             Command(mode)
     else:

@@ -124,7 +124,7 @@ def test_what_is_read():
     assert robot.joints[1].motor.model == "XM430-W210"  # from joint_defaults.motor
     assert robot.motor_models["XM430-W210"].torque_per_ampere == pytest.approx(3.0 / 2.3)
     assert robot.buses["motors"].baud_rate == 1_000_000
-    assert robot.imu.rotation == (1.0, 0.0, 0.0, 0.0)
+    assert robot.imu is not None and robot.imu.rotation == (1.0, 0.0, 0.0, 0.0)
     assert robot.safety.missed_deadlines == 10
     assert robot.assumed == ("joint.armature",)
     assert robot.mjcf.is_file()
@@ -191,6 +191,14 @@ def test_a_joint_may_differ_from_the_defaults():
     first = "motor = { id = 1, sign = 1 }"
     robot = parse_robot(changed(first, f"kp = 20.0\n{first}"), FOLDER)
     assert (robot.joints[0].kp, robot.joints[1].kp) == (20.0, 13.8)
+
+
+def test_a_robot_that_is_bolted_to_the_ground_needs_no_imu_and_no_bus_for_one():
+    whole = tomllib.loads(TEXT)
+    without = [part for part in TEXT.split("\n\n") if not part.startswith(("[imu]", "[bus.imu]"))]
+    assert "imu" in whole and len(without) == len(TEXT.split("\n\n")) - 2
+    robot = parse_robot("\n\n".join(without), FOLDER)
+    assert robot.imu is None and list(robot.buses) == ["motors"]
 
 
 def test_there_is_no_such_robot(tmp_path: Path):
@@ -276,7 +284,7 @@ EXACT = [
     ),
     (
         changed('protocol = "dynamixel"', 'protocol = "canopen"'),
-        "bus.motors.protocol: found 'canopen', allowed is one of dynamixel, witmotion",
+        "bus.motors.protocol: found 'canopen', allowed is one of dynamixel, unitree, witmotion",
     ),
     (
         changed("rotation = [1.0, 0.0, 0.0, 0.0]", "rotation = [1.0, 0.0, 0.0]"),

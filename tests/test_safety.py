@@ -142,8 +142,8 @@ def test_targets_pass_the_limiter_and_leave_their_reasons():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place", ["joint_target", "action"])
-def test_a_single_non_finite_decision_is_refused_whole(value: float, place: str):
+@pytest.mark.parametrize(("place", "name"), [("wanted", "joint_target"), ("action", "action")])
+def test_a_single_non_finite_decision_is_refused_whole(value: float, place: str, name: str):
     bench = Bench().running()
     before = bench.tick().limited_target
     bad = wanting(ROBOT.default_pose + 0.1)
@@ -154,7 +154,7 @@ def test_a_single_non_finite_decision_is_refused_whole(value: float, place: str)
     verdict = bench.tick()
     assert (verdict.state, verdict.mode) == (State.HOLD, Mode.HOLD)
     assert verdict.fault is Fault.NON_FINITE
-    assert f"policy: {place}[7]: found {value}" in verdict.message
+    assert f"policy: {name}[7]: found {value}" in verdict.message
     np.testing.assert_array_equal(verdict.limited_target, before)
     bench.decide = good
     verdict = bench.tick()
@@ -277,7 +277,7 @@ def test_a_tick_that_fails_before_the_first_command_enables_nothing(
     bench = Bench()
     bench.monitor.start()
     with monkeypatch.context() as context:
-        context.setattr("surefoot.deploy.safety.limit_target", lambda *_: 1 / 0)
+        context.setattr("surefoot.deploy.drive.limit_target", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bench.tick()
     bench.monitor.damp("the control loop failed")

@@ -21,7 +21,7 @@ def test_schedules():
     ("points", "message"),
     [
         ([], "found no command"),
-        ([(0, [1, 2])], "schedule at 0 s: found 2 numbers, allowed are 3"),
+        ([(0, [1, 2, 3]), (2, [1, 2])], "schedule at 2 s: found 2 numbers, allowed are 3"),
         ([(0, [1, 2, float("nan")])], r"command\[0, 2\]: found nan"),
         ([(0, [0, 0, 0]), (0, [1, 0, 0])], "found 0.0 s after 0.0 s, allowed are rising times"),
     ],

@@ -67,6 +67,72 @@ def test_the_servos_law(states: list[tuple[float, float]]):
     np.testing.assert_allclose(servo_torque(error, velocity), np.clip(torque, -2, 2), atol=1e-9)
 
 
+# --- joint torques --------------------------------------------------------------------------------
+
+ARM = load_robot("arm")
+PUSHED = RobotBatch(ARM, 1, nthread=1, output="joint_torque")
+
+
+def pushed_torque(torque: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    """What the arm's motors give when they are told to, moving at `velocity` rad/s."""
+    PUSHED.reset(np.array([0]), ARM.default_pose[None], velocity[None])
+    PUSHED.ctrl[:] = torque
+    PUSHED.history[:, PUSHED._history_ctrl] = np.reshape(torque, (1, -1, 1))
+    PUSHED.batch.forward()
+    return PUSHED.joint_torque[0].copy()
+
+
+@pytest.mark.parametrize(
+    ("torque", "velocity", "given"),
+    [
+        (1.0, 0.0, 1.0),
+        (1.0, 2.0, 1.0),  # no damping: back-EMF is compensated
+        (2.0, 0.0, 1.5),  # the goal current's cap
+        (-2.0, 0.0, -1.5),
+        (1.5, 4.0, 0.697510),  # the torque-speed line: 4.1 · (1 − 4 / 4.82)
+        (-1.5, 4.0, -1.5),  # braking: the line is far away, the cap is not
+        (1.5, 4.82, 0.0),  # no-load speed
+        (0.0, 4.0, 0.0),
+    ],
+)
+def test_the_torque_motors_law_by_hand(torque: float, velocity: float, given: float):
+    found = pushed_torque(np.full(4, torque), np.full(4, velocity))
+    np.testing.assert_allclose(found, given, atol=1e-5)
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-8, 8)), min_size=4, max_size=4))
+def test_the_torque_motors_law(states: list[tuple[float, float]]):
+    torque, velocity = np.array(states).T
+    line = 4.1 * (np.array([[-1], [1]]) - velocity / 4.82)  # of −12 V and of +12 V
+    expected = np.clip(np.clip(torque, *line), -1.5, 1.5)
+    np.testing.assert_allclose(pushed_torque(torque, velocity), expected, atol=1e-9)
+
+
+def test_torques_move_the_first_joint_by_newtons_law():
+    """About a vertical axis gravity does nothing: acceleration = (torque − friction) / inertia."""
+    import mujoco  # after surefoot.sim, which tells it how to render
+
+    PUSHED.reset(np.array([0]), ARM.default_pose[None], np.zeros((1, 4)))
+    data, inertia = mujoco.MjData(PUSHED.model), np.zeros((4, 4))
+    data.qpos[:] = ARM.default_pose
+    mujoco.mj_forward(PUSHED.model, data)
+    mujoco.mj_fullM(PUSHED.model, data, inertia)
+    PUSHED.field("actuator_delay")[:] = 0.0
+    PUSHED.step(np.array([[0.5, 0.0, 0.0, 0.0]]))
+    expected = (0.5 - 0.08) / inertia[0, 0] * 0.02
+    assert PUSHED.joint_vel[0, 0] == pytest.approx(expected, rel=0.02)
+
+
+def test_a_bolted_robot_has_no_imu():
+    inputs = RobotBatch(ARM, 2, nthread=1).measure(np.random.default_rng(0))
+    assert {name: value.shape for name, value in inputs.items()} == {
+        "joint_pos": (2, 4), "joint_vel": (2, 4),
+    }  # fmt: skip
+
+
+# --- delay and sensors ----------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("delay", [0.005, 0.01, 0.015, 0.02])
 def test_a_target_arrives_after_the_command_delay(delay: float):
     robots = batch(1)

@@ -82,7 +82,9 @@ class Circle:
         return [i for i, verdict in enumerate(self.verdicts) if verdict.state.name == state]
 
     def turn_over(self) -> None:
-        self.robot.robots.qpos[0, 2:7] = [0.12, 0.0, 1.0, 0.0, 0.0]
+        qpos = self.robot.robots.qpos.copy()
+        qpos[0, 2:7] = [0.12, 0.0, 1.0, 0.0, 0.0]
+        self.robot.robots.reset(np.array([0]), qpos, np.zeros((1, self.robot.robots.model.nv)))
 
 
 def test_it_lies_settled_when_time_begins():

@@ -75,11 +75,11 @@ def test_the_single_environment_is_a_row_of_the_vector():
         np.testing.assert_array_equal(observation, expected[0][0])
         assert observation in single.observation_space
         assert (reward, terminated, truncated) == tuple(float(x[0]) for x in expected[1:4])
-    single.unwrapped.walk.robots.qpos[0, 2:7] = [0.5, 0.0, 1.0, 0.0, 0.0]
+    single.unwrapped.vector.robots.qpos[0, 2:7] = [0.5, 0.0, 1.0, 0.0, 0.0]
     observation, _, terminated, _, _ = single.step(np.zeros(N, np.float32))
     assert terminated
     assert observation[5] > 0.5, "the true last observation: on its back"
-    assert single.unwrapped.walk.robots.gravity[0, 2] > 0.5, "and so it would be rendered"
+    assert single.unwrapped.vector.robots.gravity[0, 2] > 0.5, "and so it would be rendered"
     assert single.reset()[0][5] < -0.9
 
 

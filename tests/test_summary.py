@@ -19,7 +19,7 @@ PERIOD = 0.02
 
 def a_run() -> Any:
     """Enabling takes 0.5 s; then 4 ticks of which the policy decides the last two; then off."""
-    ticks = np.zeros(6, tick_dtype(len(NAMES)))
+    ticks = np.zeros(6, tick_dtype(len(NAMES), 3))
     ticks["start"] = ticks["deadline"] = 7.0 + np.array([0.0, 0.52, 0.54, 0.56, 0.58, 0.60])
     ticks["read"] = ticks["inferred"] = ticks["start"] + 0.003
     ticks["inferred"][3:5] += [0.001, 0.002]
@@ -66,7 +66,7 @@ def test_a_fault_is_told_once_with_its_time():
 
 
 def test_a_tally_keeps_every_tick():
-    ticks = np.zeros(2 * CHUNK + 1, tick_dtype(len(NAMES)))
+    ticks = np.zeros(2 * CHUNK + 1, tick_dtype(len(NAMES), 3))
     ticks["start"] = np.arange(len(ticks))
     ticks["reasons"][:, 1] = np.arange(len(ticks)) % 7
     tally = Tally(len(NAMES))
@@ -96,7 +96,7 @@ def a_circle(seconds: float, speed: float = 0.3, turn: float = 0.5) -> Truth:
 
 
 def ticks_of(truth: Truth) -> Any:
-    ticks = np.zeros(len(truth.time), tick_dtype(len(NAMES)))
+    ticks = np.zeros(len(truth.time), tick_dtype(len(NAMES), 3))
     ticks["start"], ticks["state"] = truth.time, State.RUN
     ticks["command"] = [0.4, 0.0, 0.5]
     return ticks

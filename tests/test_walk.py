@@ -15,9 +15,10 @@ from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import DeployableTask, Reflection, TaskEnv
 from surefoot.sim import robot_batch, walk
+from surefoot.sim.gaits import QUADRUPED, RewardWeights
 from surefoot.sim.randomisation import TRAINING, Uniform, Variation, push
 from surefoot.sim.symmetry import left_right_mirror
-from surefoot.sim.walk import COMMAND_RANGE, GAIT_PERIOD, RewardWeights, WalkEnv
+from surefoot.sim.walk import WalkEnv
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
@@ -282,8 +283,8 @@ def test_commands_are_redrawn_every_three_to_seven_seconds_within_range():
         seen += [env.command[changed].copy()] if changed.any() else []
         np.testing.assert_allclose(env.inputs["command"], env.command, atol=1e-7)
     commands = np.concatenate(seen)
-    assert (np.abs(commands) <= COMMAND_RANGE).all()
-    assert (np.abs(commands).max(0) > 0.9 * COMMAND_RANGE).all()
+    assert (np.abs(commands) <= np.array(QUADRUPED.command_range)).all()
+    assert (np.abs(commands).max(0) > 0.9 * np.array(QUADRUPED.command_range)).all()
     # An axis is 0 with 0.2 + 0.8 · 0.1 = 0.28; all three with 0.1 + 0.9 · 0.2³ = 0.107.
     assert np.mean(commands == 0) == pytest.approx(0.28, abs=0.08)
     assert np.mean((commands == 0).all(1)) == pytest.approx(0.107, abs=0.08)
@@ -312,10 +313,16 @@ def another(folder: Path, changes: dict[str, str]) -> Robot:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"rear_left_foot": "rear_left_toe"}, "the foot spheres front_left_foot, front_right_foot"),
+        (
+            {"rear_left_foot": "rear_left_toe"},
+            "the round foot geoms front_left_foot, front_right_foot",
+        ),
         ({'site name="rear_left_foot"': 'site name="tail"'}, "the foot sites front_left_foot"),
-        ({"front_": "fore_"}, "allowed are a sphere and a site each named front_left_foot"),
-        ({FOOT: 'type="box" size="0.014 0.014 0.014"'}, "found the foot spheres none"),
+        (
+            {"front_": "fore_"},
+            "allowed are a sphere or capsule and a site each named front_left_foot",
+        ),
+        ({FOOT: 'type="box" size="0.014 0.014 0.014"'}, "found the round foot geoms none"),
         ({'"front_left_knee"': '"front_port_knee"'}, "the other side of 'front_port_knee'"),
     ],
 )
@@ -358,7 +365,13 @@ def test_what_export_reads():
     task: DeployableTask = nominal()
     assert task.robot is ROBOT
     assert (task.action_scale, task.clock_period) == (0.35, 0.5)
-    assert task.command_range == (0.5, 0.3, 1.0)
+    assert task.output == "joint_target"
+    ranges = {part.name: (part.unit, part.lower, part.upper) for part in task.commands}
+    assert ranges == {
+        "vx": ("m/s", -0.5, 0.5),
+        "vy": ("m/s", -0.3, 0.3),
+        "yaw_rate": ("rad/s", -1.0, 1.0),
+    }
 
 
 # --- symmetry ---------------------------------------------------------------------------------
@@ -385,7 +398,7 @@ def test_the_mirror_follows_the_order_of_the_terms():
     """Whatever the order, a mirrored observation is the observation of mirrored inputs."""
     env = WalkEnv(1, ROBOT, nthread=1)
     rng = np.random.default_rng(0)
-    widths = {**input_widths(N), "clock": 1}
+    widths = input_widths(ROBOT, 3)
     inputs = {name: rng.standard_normal((1, k)) for name, k in widths.items()}
     joints = env.mirror.action
     signs = {"gyro": [-1, 1, -1], "gravity": [1, -1, 1], "command": [1, -1, -1]}
@@ -394,10 +407,10 @@ def test_the_mirror_follows_the_order_of_the_terms():
         for name, value in inputs.items()
         if name != "clock"
     }
-    reflected["clock"] = inputs["clock"] + GAIT_PERIOD / 2
+    reflected["clock"] = inputs["clock"] + QUADRUPED.period / 2
     for terms in (env.terms, env.terms[::-1], env.terms[2:] + env.terms[:2]):
         privileged = ("foot_heights", "gravity", "linear_velocity")
-        mirror = left_right_mirror(terms, privileged, ROBOT)
+        mirror = left_right_mirror(terms, privileged, ROBOT, QUADRUPED.feet)
         observation = observe(terms, inputs, np)
         np.testing.assert_allclose(
             mirror.observation(observation), observe(terms, reflected, np), atol=1e-6
@@ -417,8 +430,8 @@ def test_physics_observation_and_reward_are_the_same_in_the_mirror(
     """With a solver that converges: PGS with few iterations depends on the contacts' order."""
     training_model = robot_batch.training_model
 
-    def converged(robot):
-        model = training_model(robot)
+    def converged(*words):
+        model = training_model(*words)
         model.opt.iterations, model.opt.tolerance = 1000, 0.0
         return model
 

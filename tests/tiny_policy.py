@@ -1,6 +1,7 @@
 """Policy files made by hand: a linear map from raw inputs to actions, without torch.
 
     action = Σ input · weights(input)      joint_target = default pose + SCALE · action
+                                       or  joint_torque = SCALE · action
     next_state = HALF · state + 1          where there is a state
 
 Every number of it can be computed with numpy, so tests know what must come out.
@@ -18,7 +19,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from surefoot.deploy.contract import KEY, Contract
+from surefoot.models.limits import Limits
 from surefoot.models.robot_file import load_robot
+from surefoot.models.task import CommandPart
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
@@ -65,15 +68,21 @@ def graph(
         nodes.append(helper.make_node("MatMul", [cast, f"w_{name}"], [f"p_{index}"]))
         parts.append(f"p_{index}")
     nodes.append(helper.make_node("Sum", parts, ["action"]))
-    nodes.append(helper.make_node("Mul", ["action", "scale"], ["scaled"]))
-    nodes.append(helper.make_node("Add", ["pose", "scaled"], ["joint_target"]))
+    if "joint_torque" in outputs:
+        nodes.append(helper.make_node("Mul", ["action", "scale"], ["joint_torque"]))
+    else:
+        nodes.append(helper.make_node("Mul", ["action", "scale"], ["scaled"]))
+        nodes.append(helper.make_node("Add", ["pose", "scaled"], ["joint_target"]))
     if state:
         constants |= {"half": np.float32(HALF), "one": np.float32(1.0)}
         nodes.append(helper.make_node("Mul", ["state", "half"], ["faded"]))
         nodes.append(helper.make_node("Add", ["faded", "one"], ["next_state"]))
         outputs = [*outputs, "next_state"]
     kinds = [kind] + [TensorProto.FLOAT] * (len(widths) - 1)
-    out_widths = {"action": joints, "joint_target": joints, "next_state": state}
+    out_widths = {
+        **dict.fromkeys(("action", "joint_target", "joint_torque"), joints),
+        "next_state": state,
+    }
     model = helper.make_model(
         helper.make_graph(
             nodes,
@@ -99,6 +108,7 @@ def contract(model: onnx.ModelProto, initial_state: list[float] | None = None) -
     """The contract that belongs to ROBOT, with two golden pairs of the graph's own making."""
     session = onnxruntime.InferenceSession(model.SerializeToString())
     rng, golden = np.random.default_rng(1), []
+    names = [wire.name for wire in session.get_outputs()]
     for _ in range(2):
         feeds = {
             wire.name: rng.standard_normal((1, wire.shape[1])).astype(
@@ -106,7 +116,6 @@ def contract(model: onnx.ModelProto, initial_state: list[float] | None = None) -
             )
             for wire in session.get_inputs()
         }
-        names = [wire.name for wire in session.get_outputs()]
         results = zip(names, session.run(None, feeds), strict=True)
         golden.append(
             {
@@ -114,6 +123,8 @@ def contract(model: onnx.ModelProto, initial_state: list[float] | None = None) -
                 "outputs": {name: np.asarray(value)[0].tolist() for name, value in results},
             }
         )
+    output = "joint_torque" if "joint_torque" in names else "joint_target"
+    limits = Limits.of(ROBOT, output)
     return Contract(
         robot=ROBOT.name,
         joints=list(ROBOT.joint_names),
@@ -124,10 +135,15 @@ def contract(model: onnx.ModelProto, initial_state: list[float] | None = None) -
         upper=ROBOT.upper.tolist(),
         torque_limit=ROBOT.torque_limit.tolist(),
         rate_limit=ROBOT.rate_limit.tolist(),
-        kp=ROBOT.kp.tolist(),
-        kd=ROBOT.kd.tolist(),
+        kp=limits.kp.tolist(),
+        kd=limits.kd.tolist(),
+        output=output,
         action_scale=SCALE,
-        command_range=[0.35, 0.2, 0.8],
+        commands=[
+            CommandPart("vx", "m/s", -0.35, 0.35),
+            CommandPart("vy", "m/s", -0.2, 0.2),
+            CommandPart("yaw_rate", "rad/s", -0.8, 0.8),
+        ],
         terms=[
             {"term": "Deviation", "input": name, "offset": []}
             for name in golden[0]["inputs"]

@@ -15,12 +15,14 @@ from surefoot.hardware.dynamixel.protocol import (
     take_packet,
 )
 from surefoot.hardware.interface import Command, Mode, Sample
+from surefoot.hardware.port import Transport
 from surefoot.hardware.serial_robot import SerialRobot
 from surefoot.hardware.witmotion.protocol import (
     encode_acceleration,
     encode_angular_velocity,
     encode_quaternion,
 )
+from surefoot.models.limits import Output
 from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot
 
@@ -187,15 +189,20 @@ class Imu:
 class Bench:
     """A robot on such motors, its loop one control period a tick."""
 
-    def __init__(self, description: Robot = DESCRIPTION) -> None:
+    def __init__(self, description: Robot = DESCRIPTION, output: Output = "joint_target") -> None:
         self.clock = Clock()
         self.motors, self.imu = Motors(self.clock), Imu(self.clock)
         self.motors.place(REST)
         self.description = description
+        self.output: Output = output
+        for id in IDS:
+            self.motors.put(id, x.OPERATING_MODE, 0 if output == "joint_torque" else 5)
 
     def open(self) -> SerialRobot:
-        transports = {"motors": self.motors, "imu": self.imu}
-        self.robot = SerialRobot(self.description, transports, self.clock)
+        transports: dict[str, Transport] = {"motors": self.motors}
+        if self.description.imu:
+            transports["imu"] = self.imu
+        self.robot = SerialRobot(self.description, transports, self.clock, self.output)
         return self.robot
 
     def tick(self) -> Sample:

@@ -25,7 +25,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-FORMAT = "1"  # of the log; a reader refuses any other
+FORMAT = "2"  # of the log; a reader refuses any other
 TICK_TOPIC, JOINTS_TOPIC, LOG_TOPIC = "/tick", "/joint_states", "/log"
 TICK_MESSAGE = "surefoot.Tick"
 RESERVED = ("log", "versions", "sha256", "end")  # names of metadata that the log itself writes
@@ -48,20 +48,20 @@ class Field:
 
     name: str
     dtype: str  # numpy, little-endian
-    width: int | str  # 1 a scalar, 3 a vector, "n" one per joint
+    width: int | str  # 1 a scalar, 3 a vector, "n" one per joint, "c" one per part of the command
     unit: str  # "" where there is none
     meaning: str
 
-    def shape(self, n: int) -> tuple[int, ...]:
-        """() for a scalar, else (width,), for a robot of n joints."""
-        width = n if isinstance(self.width, str) else self.width
+    def shape(self, n: int, c: int) -> tuple[int, ...]:
+        """() for a scalar, else (width,), for n joints and a command of c parts."""
+        width = {"n": n, "c": c}[self.width] if isinstance(self.width, str) else self.width
         return () if self.width == 1 else (width,)
 
 
 FIELDS = (
     Field("tick", "<u4", 1, "", "number of the control tick, skipped ones counted"),
     Field("state", "u1", 1, "", "state of the safety supervisor"),
-    Field("mode", "u1", 1, "", "mode commanded: 0 off, 1 damp, 2 hold, 3 track"),
+    Field("mode", "u1", 1, "", "mode commanded: 0 off, 1 damp, 2 hold, 3 track, 4 torque"),
     Field("deadline", "<f8", 1, "s", "when the tick was due, on the loop's clock"),
     Field("start", "<f8", 1, "s", "when it began"),
     Field("read", "<f8", 1, "s", "when the sensors were read"),
@@ -77,14 +77,16 @@ FIELDS = (
     Field("gravity", "<f4", 3, "", "unit vector pointing down, in the base frame"),
     Field("acceleration", "<f4", 3, "m/s²", "specific force in the base frame"),
     Field("imu_age", "<f4", 1, "s", "age of the IMU's values"),
-    Field("command", "<f4", 3, "m/s, m/s, rad/s", "command to the policy: forward, left, turn"),
+    Field("command", "<f4", "c", "", "command to the policy; the head names parts and units"),
     Field("clock", "<f4", 1, "s", "the policy's clock"),
     Field("previous_action", "<f4", "n", "", "action before, as the policy was given it"),
     Field("action", "<f4", "n", "", "action of the policy"),
     Field("joint_target", "<f4", "n", "rad", "joint target of the policy, before the limits"),
     Field("limited_target", "<f4", "n", "rad", "joint target after the limits, as commanded"),
+    Field("wanted_torque", "<f4", "n", "N·m", "joint torque of the policy, before the limits"),
+    Field("limited_torque", "<f4", "n", "N·m", "joint torque after the limits, as commanded"),
     Field("torque_cap", "<f4", "n", "N·m", "torque cap commanded"),
-    Field("reasons", "u1", "n", "", "which limits acted: 1 rate, 2 torque, 4 position"),
+    Field("reasons", "u1", "n", "", "limits that acted: 1 rate, 2 torque, 4 position, 8 velocity"),
     Field("voltage", "<f4", "n", "V", "supply voltage at the motor, of the slow read"),
     Field("temperature", "<f4", "n", "°C", "temperature of the motor, of the slow read"),
     Field("error_bits", "u1", "n", "", "hardware error status of the motor, of the slow read"),
@@ -96,9 +98,9 @@ FIELDS = (
 
 
 @cache
-def tick_dtype(n: int) -> np.dtype:
-    """The record of one control tick of a robot with n joints; its fields are `FIELDS`."""
-    return np.dtype([(field.name, field.dtype, field.shape(n)) for field in FIELDS])
+def tick_dtype(n: int, c: int) -> np.dtype:
+    """The record of a control tick: n joints, a command of c parts; its fields are `FIELDS`."""
+    return np.dtype([(field.name, field.dtype, field.shape(n, c)) for field in FIELDS])
 
 
 # --- protobuf ---------------------------------------------------------------------------------
@@ -137,26 +139,27 @@ def tick_schema() -> FileDescriptorSet:
 
 
 def encode_tick(record: np.ndarray | np.void) -> bytes:
-    """One record of `tick_dtype(n)` as a `surefoot.Tick`."""
-    wire = _wire_template(record["joint_pos"].shape[-1]).copy()
+    """One record of `tick_dtype` as a `surefoot.Tick`."""
+    widths = (record[name].shape[-1] for name in ("joint_pos", "command"))
+    wire = _wire_template(*widths).copy()
     for field in FIELDS:
         wire[field.name] = record[field.name]
     return wire.tobytes()
 
 
-def is_tick(message: bytes, n: int) -> bool:
-    """Whether a message has the layout that `encode_tick` gives n joints."""
-    template, positions = _wire_template(n), _key_positions(n)
+def is_tick(message: bytes, n: int, c: int) -> bool:
+    """Whether a message has the layout that `encode_tick` gives records of `tick_dtype(n, c)`."""
+    template, positions = _wire_template(n, c), _key_positions(n, c)
     if len(message) != template.nbytes:
         return False
     keys = np.frombuffer(template.tobytes(), np.uint8)[positions]
     return bool((np.frombuffer(message, np.uint8)[positions] == keys).all())
 
 
-def decode_ticks(messages: Sequence[bytes], n: int) -> np.ndarray:
-    """Messages that satisfy `is_tick` as records of `tick_dtype(n)`. Shape (T,)."""
-    wire = np.frombuffer(b"".join(messages), _wire_template(n).dtype)
-    ticks = np.empty(len(messages), tick_dtype(n))
+def decode_ticks(messages: Sequence[bytes], n: int, c: int) -> np.ndarray:
+    """Messages that satisfy `is_tick` as records of `tick_dtype(n, c)`. Shape (T,)."""
+    wire = np.frombuffer(b"".join(messages), _wire_template(n, c).dtype)
+    ticks = np.empty(len(messages), tick_dtype(n, c))
     for field in FIELDS:
         ticks[field.name] = wire[field.name]
     return ticks
@@ -171,13 +174,14 @@ def same_fields(schema: bytes) -> bool:
 
 
 @cache
-def _wire_template(n: int) -> np.ndarray:
-    """A message of n joints whose values are 0: keys and lengths are constant. Shape ()."""
-    keys = {field.name: _key(index + 1, field, n) for index, field in enumerate(FIELDS)}
+def _wire_template(n: int, c: int) -> np.ndarray:
+    """A message of such widths whose values are 0: keys and lengths are constant. Shape ()."""
+    shapes = {field.name: field.shape(n, c) for field in FIELDS}
+    keys = {f.name: _key(index + 1, f, shapes[f.name]) for index, f in enumerate(FIELDS)}
     layout = []
     for field in FIELDS:
         layout.append((_key_name(field), "u1", (len(keys[field.name]),)))
-        layout.append((field.name, _WIRE_DTYPE[field.dtype], field.shape(n)))
+        layout.append((field.name, _WIRE_DTYPE[field.dtype], shapes[field.name]))
     template = np.zeros((), np.dtype(layout))
     for field in FIELDS:
         template[_key_name(field)] = list(keys[field.name])
@@ -185,9 +189,9 @@ def _wire_template(n: int) -> np.ndarray:
 
 
 @cache
-def _key_positions(n: int) -> np.ndarray:
-    """Where in a message of n joints the bytes of the keys are."""
-    mask = np.zeros((), _wire_template(n).dtype)
+def _key_positions(n: int, c: int) -> np.ndarray:
+    """Where in a message of such widths the bytes of the keys are."""
+    mask = np.zeros((), _wire_template(n, c).dtype)
     for field in FIELDS:
         mask[_key_name(field)] = 1
     return np.flatnonzero(np.frombuffer(mask.tobytes(), np.uint8))
@@ -197,11 +201,11 @@ def _key_name(field: Field) -> str:
     return f"{field.name} key"
 
 
-def _key(number: int, field: Field, n: int) -> bytes:
+def _key(number: int, field: Field, shape: tuple[int, ...]) -> bytes:
     """The bytes before a field's values: number and wire type, and the length of an array."""
     size = np.dtype(_WIRE_DTYPE[field.dtype]).itemsize
-    if field.shape(n):
-        return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(size * field.shape(n)[0])
+    if shape:
+        return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(size * shape[0])
     return _varint(number << 3 | (_FIXED64 if size == 8 else _FIXED32))
 
 

@@ -52,6 +52,7 @@ class Start:
     """The first frame: a line of JSON with all but the attachments' bytes, then these in order."""
 
     joint_names: list[str]
+    command_names: list[str]
     clock: float  # loop's clock at `wall` [s]
     wall: int  # [ns] since 1970
     metadata: dict[str, dict[str, str]]
@@ -60,6 +61,7 @@ class Start:
     def pack(self) -> bytes:
         head = {
             "joint_names": self.joint_names,
+            "command_names": self.command_names,
             "clock": self.clock,
             "wall": self.wall,
             "metadata": self.metadata,
@@ -89,7 +91,7 @@ class Logger:
     def __init__(self, file: BufferedWriter, start: Start):
         self._file = file
         self._start = start
-        self._dtype = tick_dtype(len(start.joint_names))
+        self._dtype = tick_dtype(len(start.joint_names), len(start.command_names))
         self._writer = writer = Writer(file, use_chunking=False)
         writer.start(profile="surefoot", library="surefoot")
         joint_states, log = build_file_descriptor_set(JointStates), build_file_descriptor_set(Log)

@@ -53,7 +53,8 @@ class RunLog:
 
     path: Path
     joint_names: tuple[str, ...]
-    ticks: np.ndarray  # of `tick_dtype(n)`. Shape (T,)
+    command_names: tuple[str, ...]  # of the parts of `ticks["command"]`, with units
+    ticks: np.ndarray  # of `tick_dtype`. Shape (T,)
     events: tuple[Event, ...]
     metadata: dict[str, dict[str, str]]
     attachments: dict[str, bytes]
@@ -97,14 +98,16 @@ def read_log(path: str | Path) -> RunLog:
             complete = True
     if "log" not in metadata:
         raise LogError(f"{path}: found no head of a Surefoot log")
-    joint_names = tuple(json.loads(metadata["log"]["joint_names"]))
+    joint_names, command_names = _names(path, metadata["log"])
     clock, wall = float(metadata["log"]["clock"]), int(metadata["log"]["wall"])
-    ticks = decode_ticks([m.data for m in messages[TICK_TOPIC]], len(joint_names))
+    data = [m.data for m in messages[TICK_TOPIC]]
+    ticks = decode_ticks(data, len(joint_names), len(command_names))
     events = tuple(_event(m, clock, wall) for m in messages[LOG_TOPIC])
     sequences = [m.sequence for m in messages[TICK_TOPIC] + messages[LOG_TOPIC]]
     gaps = max(sequences) + 1 - len(sequences) if sequences else 0
     dropped = int(metadata.get("end", {}).get("dropped", gaps))
-    return RunLog(path, joint_names, ticks, events, metadata, attachments, complete, dropped)
+    names = (joint_names, command_names)
+    return RunLog(path, *names, ticks, events, metadata, attachments, complete, dropped)
 
 
 def repair_log(path: str | Path, out: str | Path) -> RunLog:
@@ -138,7 +141,7 @@ def _records(path: Path) -> Iterator[McapRecord]:
     The cut is where the file ends early or a record does not decode: after a loss of power, blocks
     of zeros may stand where data was due.
     """
-    footer, topics, n = None, {}, 0
+    footer, topics, widths = None, {}, (0, 0)
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -147,13 +150,14 @@ def _records(path: Path) -> Iterator[McapRecord]:
                     footer = record  # counts once the magic after it has been read, too
                     continue
                 if isinstance(record, Metadata) and record.name == "log":
-                    n = _joint_count(path, record.metadata)
+                    joints, commands = _names(path, record.metadata)
+                    widths = len(joints), len(commands)
                 elif isinstance(record, Schema) and record.name == TICK_MESSAGE:
                     if not same_fields(record.data):
                         raise LogError(f"{path}: found other fields of a tick than this version's")
                 elif isinstance(record, Channel):
                     topics[record.id] = record.topic
-                elif isinstance(record, Message) and not _sound(record, topics, n):
+                elif isinstance(record, Message) and not _sound(record, topics, *widths):
                     return
                 yield record
         if footer:
@@ -169,17 +173,18 @@ def _records(path: Path) -> Iterator[McapRecord]:
         return
 
 
-def _joint_count(path: Path, head: dict[str, str]) -> int:
+def _names(path: Path, head: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the joints, and of the command's parts. Raises LogError for another format."""
     if head["format"] != FORMAT:
         raise LogError(f"{path}: found log format {head['format']}, allowed is {FORMAT}")
-    return len(json.loads(head["joint_names"]))
+    return tuple(json.loads(head["joint_names"])), tuple(json.loads(head["command_names"]))
 
 
-def _sound(message: Message, topics: dict[int, str], n: int) -> bool:
+def _sound(message: Message, topics: dict[int, str], n: int, c: int) -> bool:
     """Whether the message decodes."""
     topic = topics.get(message.channel_id)
     if topic == TICK_TOPIC:
-        return is_tick(message.data, n)
+        return is_tick(message.data, n, c)
     schema = {JOINTS_TOPIC: JointStates, LOG_TOPIC: Log}.get(topic or "")
     if schema is None:
         return False

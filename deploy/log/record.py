@@ -33,8 +33,8 @@ def fill(
 ) -> None:
     """Write one tick into `record`, of the dtype `format.tick_dtype`.
 
-    What did not happen is NaN: the policy's part of a tick without a decision, the target of a tick
-    that held none.
+    What there is not is NaN: the policy's part of a tick without a decision, the target or torque
+    of a tick that commanded none, what an IMU would say of a robot without one.
     """
     record["tick"], record["missed"] = tick, missed
     record["state"], record["mode"], record["fault"] = verdict.state, verdict.mode, verdict.fault
@@ -46,11 +46,13 @@ def fill(
         record[name] = getattr(sample, name)
     for name in ("voltage", "temperature", "error_bits", "watchdog_tripped"):
         record[name] = getattr(sample.health, name)
-    for name in ("limited_target", "torque_cap", "reasons"):
+    for name in ("limited_target", "limited_torque", "torque_cap", "reasons"):
         record[name] = getattr(verdict, name)
     record["command"] = command
     inputs = decision.inputs if decision else {}
     record["clock"] = inputs["clock"][0] if "clock" in inputs else np.nan
     record["previous_action"] = inputs.get("previous_action", np.nan)
     record["action"] = decision.action if decision else np.nan
-    record["joint_target"] = decision.joint_target if decision else np.nan
+    wanted = {decision.output: decision.wanted} if decision else {}
+    record["joint_target"] = wanted.get("joint_target", np.nan)
+    record["wanted_torque"] = wanted.get("joint_torque", np.nan)

@@ -1,6 +1,6 @@
 """The figures of a run, from its ticks: the same for the loop, for a log, and for whoever judges.
 
-All take ticks as records of `format.tick_dtype(n)`, or of those of its fields in `COLUMNS`.
+All take ticks as records of `format.tick_dtype`, or of those of its fields in `COLUMNS`.
 Times are in seconds. Each tick is
 
     deadline   start ──────── read ──────── inferred ──────── written
@@ -21,7 +21,7 @@ import numpy as np
 from ...hardware.interface import Mode
 from ...models.limits import Reason
 from ..verdict import Fault, State
-from .format import FIELDS
+from .format import tick_dtype
 
 COLUMNS = (
     "state",
@@ -107,13 +107,14 @@ class Tally:
     """Gathers the ticks of a run under way, as far as `summarise` asks for them."""
 
     def __init__(self, n: int) -> None:
-        self._dtype = np.dtype([(f.name, f.dtype, f.shape(n)) for f in FIELDS if f.name in COLUMNS])
+        whole = tick_dtype(n, c=0)  # of the command nothing is gathered
+        self._dtype = np.dtype([(name, whole[name]) for name in COLUMNS])
         self._names = list(self._dtype.names or ())
         self._chunks: list[np.ndarray] = []
         self._free = 0  # rows of the last chunk
 
     def add(self, record: np.ndarray) -> None:
-        """One tick, of `tick_dtype(n)` and shape ()."""
+        """One tick, of `tick_dtype` and shape ()."""
         if not self._free:
             self._chunks.append(np.zeros(CHUNK, self._dtype))
             self._free = CHUNK

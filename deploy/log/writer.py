@@ -1,7 +1,7 @@
 """The log's end in the control loop, which nothing keeps waiting.
 
-    log = LogWriter("run.mcap", robot.joint_names, {"policy.onnx": policy}, {"run": {...}})
-    record = np.zeros((), tick_dtype(n))
+    log = LogWriter("run.mcap", robot.joint_names, ("vx [m/s]", …), {"policy.onnx": policy})
+    record = np.zeros((), tick_dtype(n, c))
     ...                                # each tick: fill the record, then
     log.record(record)                 # one write into a pipe: never blocks, never raises
     log.event(Level.ERROR, "fault: tilt")
@@ -58,6 +58,7 @@ class LogWriter:
         self,
         path: str | Path,
         joint_names: Sequence[str],
+        command_names: Sequence[str],
         attachments: Mapping[str, bytes] | None = None,
         metadata: Mapping[str, Mapping[str, str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -65,11 +66,12 @@ class LogWriter:
         """Create the file, start the logger, and wait until the head of the log is written.
 
         Call it before the thread becomes a real-time one. The log adds metadata of its own: `log`
-        (format, joint names, clocks), `versions`, and `sha256` of each attachment.
+        (format, names, clocks), `versions`, and `sha256` of each attachment.
 
         Args:
             path: file to create; its folder exists and it does not.
             joint_names: in the order of the records' columns, n of them.
+            command_names: of the command's parts, with their units, c of them.
             attachments: what replay needs, by file name: `ROBOT_FILE`, `POLICY_FILE`.
             metadata: tables of strings by name: the robot, the run's options, its initial
                 configuration.
@@ -80,13 +82,14 @@ class LogWriter:
             LogError: the logger did not start, or the disk is full already.
         """
         self.path = Path(path)
-        self._dtype = tick_dtype(len(joint_names))
+        self._dtype = tick_dtype(len(joint_names), len(command_names))
         self._clock = clock
         self._offered = 0
         self._refused = 0
         self._rest = b""  # of a frame that the pipe took in part; nothing may come between
         self._summary: LogSummary | None = None
-        start = _start(joint_names, attachments or {}, metadata or {}, clock)
+        names = {"joint_names": list(joint_names), "command_names": list(command_names)}
+        start = _start(names, attachments or {}, metadata or {}, clock)
         self._process, self._pipe = _open(self.path)
         error = self._send_start(start)
         if error:
@@ -106,7 +109,7 @@ class LogWriter:
         return self._refused
 
     def record(self, record: np.ndarray | np.void) -> bool:
-        """Hand over one tick, of `tick_dtype(n)` and shape (). False where it was dropped."""
+        """Hand over one tick, of `tick_dtype` and shape (). False where it was dropped."""
         if record.dtype != self._dtype or record.shape != ():
             raise ValueError(f"found {record.shape} of {record.dtype}, allowed is one tick_dtype")
         return self._hand_over(TICK, record.tobytes())
@@ -181,7 +184,7 @@ class LogWriter:
 
 
 def _start(
-    joint_names: Sequence[str],
+    names: Mapping[str, list[str]],
     attachments: Mapping[str, bytes],
     metadata: Mapping[str, Mapping[str, str]],
     clock: Callable[[], float],
@@ -194,7 +197,7 @@ def _start(
     own = {
         "log": {
             "format": FORMAT,
-            "joint_names": json.dumps(list(joint_names)),
+            **{kind: json.dumps(of_kind) for kind, of_kind in names.items()},
             "clock": repr(now),
             "wall": str(wall),
         },
@@ -207,7 +210,9 @@ def _start(
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in attachments.items()},
     }
     tables = {name: dict(table) for name, table in metadata.items()}
-    return Start(list(joint_names), now, wall, own | tables, dict(attachments))
+    return Start(
+        **names, clock=now, wall=wall, metadata=own | tables, attachments=dict(attachments)
+    )
 
 
 def _open(path: Path) -> tuple[subprocess.Popen[bytes], int]:

@@ -18,6 +18,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ...hardware.outputs import why_not
 from ...models.errors import PolicyError
 from ...models.observation import describe, input_widths, observe
 from ...models.task import DeployableTask
@@ -30,25 +31,34 @@ GOLDEN_TICKS = (0, 7, 50, 120, 249)
 
 
 class DeployedPolicy(nn.Module):
-    """Raw sensors in, action and joint target out; everything between is in the graph."""
+    """Raw sensors in, action and joint target or torque out; everything between is in the graph."""
+
+    scale: Tensor
+    offset: Tensor
 
     def __init__(self, actor: nn.Module, task: DeployableTask) -> None:
+        """Raises PolicyError where the task's terms need what the robot has not."""
         super().__init__()
         self.actor = actor
         self.terms = tuple(task.terms)
-        self.scale = float(task.action_scale)
-        self.register_buffer(
-            "default_pose", torch.tensor(task.robot.default_pose, dtype=torch.float32)
-        )
-        widths = input_widths(len(task.robot.joints))
+        pose = task.robot.default_pose if task.output == "joint_target" else 0.0
+        for name, value in (("scale", task.action_scale), ("offset", pose)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+        self.outputs = ("action", task.output)
+        widths = input_widths(task.robot, len(task.commands))
         used = {term.input for term in self.terms}
+        if lacking := sorted(used - set(widths)):
+            raise PolicyError(
+                f"the policy asks for input '{lacking[0]}'; {task.robot.name} gives "
+                f"{', '.join(widths)}"
+            )
         self.widths = {name: width for name, width in widths.items() if name in used}
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs in the order of `widths`, each (N, width); outputs (N, n)."""
         named = dict(zip(self.widths, inputs, strict=True))
         action = self.actor(observe(self.terms, named, torch))
-        return action, self.default_pose + self.scale * action
+        return action, self.offset + self.scale * action
 
 
 def export_policy(
@@ -61,17 +71,21 @@ def export_policy(
     """Write `actor`, which maps observations (N, D) to actions (N, n), as a policy for `task`.
 
     Raises:
-        PolicyError: torch and ONNX Runtime disagree, or an output is not finite.
+        PolicyError: the robot lacks the sensors or the motors that the policy needs, torch and
+            ONNX Runtime disagree, or an output is not finite.
     """
+    if why := why_not(task.robot, task.output):
+        raise PolicyError(why)
     module = DeployedPolicy(actor, task).eval()
     model = _to_onnx(module)
     golden = _compare(module, model, task, seed)
     contract = Contract(
         robot=task.robot.name,
-        **robot_facts(task.robot),
+        **robot_facts(task.robot, task.output),
         clock_period=task.clock_period,
-        action_scale=task.action_scale,
-        command_range=list(task.command_range),
+        output=task.output,
+        action_scale=np.asarray(task.action_scale).tolist(),
+        commands=list(task.commands),
         terms=describe(task.terms),
         training=training,
         golden=golden,
@@ -110,7 +124,7 @@ def _to_onnx(module: DeployedPolicy) -> bytes:
                 module,
                 inputs,
                 input_names=names,
-                output_names=["action", "joint_target"],
+                output_names=list(module.outputs),
                 dynamic_shapes=(tuple({0: batch} for _ in names),),
                 opset_version=OPSET,
                 dynamo=True,
@@ -131,13 +145,11 @@ def _compare(
     golden = []
     for tick in range(CHECK_TICKS):
         feeds = {name: np.array(task.inputs[name]) for name in module.widths}
-        action, target = (np.asarray(output) for output in session.run(None, dict(feeds)))
+        found = [np.asarray(output) for output in session.run(None, dict(feeds))]
         with torch.no_grad():
             outputs = module(*(torch.from_numpy(feed) for feed in feeds.values()))
             expected = [output.numpy() for output in outputs]
-        for name, ours, theirs in zip(
-            ("action", "joint_target"), (action, target), expected, strict=True
-        ):
+        for name, ours, theirs in zip(module.outputs, found, expected, strict=True):
             if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
                 raise PolicyError(f"export: '{name}' is not finite at tick {tick}")
             error = float(np.abs(ours - theirs).max())
@@ -148,12 +160,12 @@ def _compare(
                 )
         if tick in GOLDEN_TICKS:
             single = {name: feed[:1] for name, feed in feeds.items()}
-            a, t = (np.asarray(output) for output in session.run(None, dict(single)))
+            outputs = (np.asarray(output) for output in session.run(None, dict(single)))
             golden.append(
                 GoldenPair(
                     {name: feed[0].tolist() for name, feed in single.items()},
-                    {"action": a[0].tolist(), "joint_target": t[0].tolist()},
+                    {n: o[0].tolist() for n, o in zip(module.outputs, outputs, strict=True)},
                 )
             )
-        task.step(action)
+        task.step(found[0])
     return golden

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx.numpy_helper import to_array
@@ -55,7 +56,9 @@ def reopen(path: Path, task: DeployableTask) -> Policy:
 
 def _require_task(path: Path, contract: Contract, task: DeployableTask) -> None:
     terms = json.loads(json.dumps(describe(task.terms)))  # in JSON, a tuple is a list
-    if contract.terms != terms or contract.action_scale != task.action_scale:
+    scale = np.asarray(task.action_scale).tolist()
+    ours = (terms, scale, task.output, list(task.commands))
+    if (contract.terms, contract.action_scale, contract.output, contract.commands) != ours:
         raise PolicyError(f"{path}: its observations or actions are not those of the task")
 
 

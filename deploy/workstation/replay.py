@@ -11,6 +11,7 @@ import onnxruntime
 
 from ...hardware.interface import Command, Mode
 from ...models.errors import UsageError
+from ...models.limits import Output
 from ...models.provenance import processor
 from ...models.robot import Robot
 from ...models.robot_file import parse_robot
@@ -19,7 +20,8 @@ from ..controller import Controller
 from ..log.format import POLICY_FILE, ROBOT_FILE
 from ..log.reader import RunLog
 
-OTHER_MACHINE_TOLERANCE = 1e-4  # of actions and targets, on another build or processor
+OTHER_MACHINE_TOLERANCE = 1e-4  # of actions, targets, torques, on another build or processor
+WANTED: dict[Output, str] = {"joint_target": "joint_target", "joint_torque": "wanted_torque"}
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class PolicyReplay:
 
     ticks: int  # that were compared
     same_machine: bool  # same ONNX Runtime build and processor: then every bit counts
-    identical: int  # ticks whose action and target agree in every bit
-    largest_difference: float  # of any action or target [1, rad]
+    identical: int  # ticks whose action and target, or torque, agree in every bit
+    largest_difference: float  # of any action, target or torque [1, rad, N·m]
 
     @property
     def tolerance(self) -> float:
@@ -101,7 +103,7 @@ def replay_policy(log: RunLog, robot: Robot) -> PolicyReplay:
         state = outputs.get("next_state", state)
         pairs = (
             (outputs["action"], tick["action"]),
-            (outputs["joint_target"], tick["joint_target"]),
+            (outputs[controller.contract.output], tick[WANTED[controller.contract.output]]),
         )
         identical += all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
         largest = max(largest, *(_difference(ours, theirs) for ours, theirs in pairs))
@@ -136,7 +138,8 @@ def replay_sim(
         raise UsageError(f"{log.path}: found no tick")
     first = ticks[0]
     pose = np.clip(first["joint_pos"].astype(np.float64), robot.lower, robot.upper)
-    simulated = SimulatedRobot(robot, seed=seed, joint_pos=pose)
+    output: Output = "joint_torque" if Mode.TORQUE in ticks["mode"] else "joint_target"
+    simulated = SimulatedRobot(robot, seed=seed, joint_pos=pose, output=output)
     start = int(first["tick"])
     joint_pos, qpos = [], []
     for index, tick in enumerate(ticks):
@@ -150,7 +153,7 @@ def replay_sim(
         logged=ticks["joint_pos"].astype(np.float64),
         simulated=np.array(joint_pos),
         qpos=np.array(qpos),
-        moving=np.isin(ticks["mode"], (Mode.TRACK, Mode.HOLD)),
+        moving=np.isin(ticks["mode"], (Mode.TRACK, Mode.HOLD, Mode.TORQUE)),
     )
 
 
@@ -161,7 +164,8 @@ def _command(tick: np.void) -> Command:
         return Command(mode)
     cap = tick["torque_cap"].astype(np.float64)
     target = tick["limited_target"].astype(np.float64) if mode is Mode.TRACK else None
-    return Command(mode, target, cap)
+    torque = tick["limited_torque"].astype(np.float64) if mode is Mode.TORQUE else None
+    return Command(mode, target, cap, torque)
 
 
 def _attachment(log: RunLog, name: str) -> bytes:

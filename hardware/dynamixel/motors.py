@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...models.errors import DeviceError
+from ...models.limits import Limits, Output
 from ...models.robot import Robot
 from ..interface import Health, Mode
 from . import xseries as x
-from .bus import STATUS_SIZE, MotorBus
+from .bus import MotorBus
+from .goals import Goals
 from .health import HealthReader
-from .layout import FEEDBACK, GAINS, GOAL, INDIRECT, WINDOWS
+from .layout import FEEDBACK, GOAL, INDIRECT, TORQUE_GOAL, WINDOWS, check_bus_time
 from .plausibility import allowed_jump, judge
 from .protocol import ALERT, Block
 from .registers import TRIES, MotorRegisters
@@ -27,8 +28,10 @@ VELOCITY_MARGIN = 3.0  # times the no-load speed: beyond it a reading is refused
 class MotorGroup:
     """m motors on one bus. `index` says which of the robot's joints they move; arrays are (m,)."""
 
-    def __init__(self, description: Robot, bus: MotorBus) -> None:
+    def __init__(self, description: Robot, bus: MotorBus, output: Output = "joint_target") -> None:
         """Find the motors and check them, without moving or dropping anything.
+
+        For joint targets they are in mode 5, for joint torques in mode 0.
 
         Raises:
             DeviceError: a motor is silent, or not as robot.toml says.
@@ -57,23 +60,23 @@ class MotorGroup:
         self._slow = HealthReader(bus, self.ids)
         ticks = math.ceil(description.safety.watchdog / x.WATCHDOG_UNIT - 1e-9)
         self._watchdog = min(max(ticks, 1), x.WATCHDOG_MAX)
-        kp, kd = [j.kp for j in self.joints], [j.kd for j in self.joints]
-        damping = [description.safety.damping] * m
-        self._gains = {
-            False: self._pack_gains(kp, kd),
-            True: self._pack_gains([0.0] * m, damping),
-        }
-        self._registers.check_setup(self.models)
+        self._torques = output == "joint_torque"
+        # Of the loop that the host closes in mode 0 [N·m·s/rad]
+        bearable = Limits.of(description, output).kd[self.index]
+        self._host_damping = np.minimum(description.safety.damping, bearable)
+        self._goals = Goals(self.joints, description.safety, self.units, output)
+        mode = x.OperatingMode.CURRENT if self._torques else x.OperatingMode.CURRENT_BASED_POSITION
+        self._registers.check_setup(self.models, mode)
         bus.return_delay = max(self._registers.read(x.RETURN_DELAY).values()) * x.RETURN_DELAY_UNIT
         self._fast = self._answers_fast()
-        self._check_bus_time()
+        check_bus_time(bus, m, self._fast, description.control_period)
         self.found_on = self.torque_on()
         if not self.found_on:
             self._set_indirect()
         else:
             ids = ", ".join(map(str, self.found_on))
             bus.note(f"found torque on (ID {ids}): left as it is until OFF is commanded")
-        self.current_limit = self._column(self._registers.read(x.CURRENT_LIMIT))
+        self._goals.current_limit = self._column(self._registers.read(x.CURRENT_LIMIT))
         self._pwm_limit = self._registers.read(x.PWM_LIMIT)
         counts = self._column(self._registers.read(x.PRESENT_POSITION))
         self.units.find_turns(counts)
@@ -88,26 +91,6 @@ class MotorGroup:
                 return True
         self.bus.note("some motor answers no fast sync read: plain sync reads are used")
         return False
-
-    def _check_bus_time(self) -> None:
-        """Refuse a bus that needs more than half the control period; tell a return delay.
-
-        The gains of DAMP come on top, in as many bytes as the goals. Those are less than half of
-        what is counted here, so a tick of DAMP fits into three quarters of the period.
-        """
-        m = len(self.ids)
-        request, write = 14 + m, 14 + m * (1 + GOAL.size)
-        reply = 8 + m * (4 + 10) if self._fast else m * (STATUS_SIZE + 10)
-        needed = self.bus.wire_time(request + reply + write, m)
-        delay = f"a return delay of {self.bus.return_delay * 1e6:.0f} µs (EEPROM address 9)"
-        if needed > self._description.control_period / 2:
-            raise DeviceError(
-                f"bus '{self.bus.name}': found {needed * 1e3:.1f} ms a tick at "
-                f"{self.bus.transport.baud_rate} baud with {delay}, allowed is half the control "
-                f"period, {self._description.control_period * 500:.1f} ms"
-            )
-        if self.bus.return_delay > 0:
-            self.bus.note(f"found {delay}; 0 would be faster")
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -199,10 +182,27 @@ class MotorGroup:
 
     def write_goals(self, target: np.ndarray, torque_cap: np.ndarray) -> None:
         """Send joint targets [rad] and torque caps [N·m], in one packet."""
-        self.bus.sync_write(x.INDIRECT_DATA, GOAL.size, self._goals(target, torque_cap))
+        self.bus.sync_write(x.INDIRECT_DATA, GOAL.size, self._goals.targets(target, torque_cap))
+
+    def write_torques(self, torque: np.ndarray, torque_cap: np.ndarray) -> None:
+        """Send joint torques, within caps [N·m], to motors in mode 0."""
+        goals = self._goals.torques(np.clip(torque, -torque_cap, torque_cap))
+        self.bus.sync_write(x.GOAL_CURRENT.address, TORQUE_GOAL.size, goals)
+
+    def damp(self, torque_cap: np.ndarray, tick: int) -> None:
+        """Resist motion by torques against the velocities, within caps [N·m], in mode 0.
+
+        The velocities are read anew where the last reading is older than a control period. Who does
+        not answer gets no torque: against an old velocity it might as well drive the joint.
+        """
+        period = self._description.control_period
+        if (self.bus.clock() - self.time > period).any():
+            self.read(tick)
+        known = self.bus.clock() - self.time <= period
+        self.write_torques(np.where(known, -self._host_damping * self.joint_vel, 0.0), torque_cap)
 
     def write_gains(self, mode: Mode) -> None:
-        """Send the gains of a mode: damping alone for DAMP."""
+        """Send the gains of a mode, in mode 5: damping alone for DAMP."""
         self.bus.sync_write(x.POSITION_D_GAIN.address, 6, self._gains_of(mode))
 
     def torque_on(self) -> list[int]:
@@ -212,8 +212,10 @@ class MotorGroup:
     def prepare(self, mode: Mode, torque_cap: np.ndarray) -> np.ndarray:
         """All that comes before `enable`: gains, caps, goal := present position, each read back.
 
+        In mode 0 there are no gains, and the goal is no torque.
+
         Returns:
-            The joint angles at which the motors will hold [rad].
+            The joint angles now, at which motors in mode 5 will hold [rad].
 
         Raises:
             MotorError: a motor has a hardware error, is silent, or does not take a value.
@@ -232,12 +234,17 @@ class MotorGroup:
         # A tripped watchdog refuses goals until it is cleared.
         put(x.BUS_WATCHDOG.address, dict.fromkeys(ids, b"\x00"), "bus watchdog")
         self._set_indirect()
-        put(x.POSITION_D_GAIN.address, self._gains_of(mode), "position gains")
+        if not self._torques:
+            put(x.POSITION_D_GAIN.address, self._gains_of(mode), "position gains")
         put(x.FEEDFORWARD_2ND_GAIN.address, dict.fromkeys(ids, no_feedforward), "feedforward")
         put(x.PROFILE_ACCELERATION.address, dict.fromkeys(ids, no_profile), "profile")
         put(x.GOAL_PWM.address, pwm, "goal PWM")
         here = self._here()
-        put(x.INDIRECT_DATA, self._goals(here, torque_cap), "goal current and position")
+        if self._torques:
+            put(x.GOAL_CURRENT.address, self._goals.torques(np.zeros(len(ids))), "goal current")
+        else:
+            goals = self._goals.targets(here, torque_cap)
+            put(x.INDIRECT_DATA, goals, "goal current and position")
         return here
 
     def enable(self) -> None:
@@ -283,18 +290,8 @@ class MotorGroup:
 
     def _gains_of(self, mode: Mode) -> dict[int, bytes]:
         """Of a mode about to be sent; the slow read looks for them from now on."""
-        self._slow.gains = self._gains[mode == Mode.DAMP]
+        self._slow.gains = self._goals.gains(mode == Mode.DAMP)
         return self._slow.gains
-
-    def _goals(self, target: np.ndarray, torque_cap: np.ndarray) -> dict[int, bytes]:
-        position = self.units.goal_position(target)
-        current = self.units.goal_current(torque_cap, self.current_limit)
-        rows = zip(self.ids, current.tolist(), position.tolist(), strict=True)
-        return {id: GOAL.pack(c, p) for id, c, p in rows}
-
-    def _pack_gains(self, kp: list[float], kd: list[float]) -> dict[int, bytes]:
-        gains = self.units.position_gains(kp, kd)
-        return {id: GAINS.pack(d, 0, p) for id, (p, d) in zip(self.ids, gains, strict=True)}
 
     def _column(self, values: Mapping[int, int]) -> np.ndarray:
         return np.array([values[id] for id in self.ids], dtype=np.int64)

@@ -26,6 +26,10 @@ TRIES = 3  # of a request that must not fail
 TORQUE_ON_BY_GOAL, REVERSE = 0x08, 0x01  # bits of the drive mode that would surprise
 PROTECTION = HardwareError.OVERHEATING | HardwareError.OVERLOAD  # a motor must protect itself
 CHECK = "check its power and cable"
+MODE_NAMES = {
+    OperatingMode.CURRENT_BASED_POSITION: "current-based position, for joint targets",
+    OperatingMode.CURRENT: "current, for joint torques",
+}
 
 
 class MotorError(DeviceError):
@@ -55,7 +59,7 @@ class MotorRegisters:
             )
         return {id: found[id] for id in self.ids}
 
-    def check_setup(self, models: Sequence[MotorModel]) -> None:
+    def check_setup(self, models: Sequence[MotorModel], mode: OperatingMode) -> None:
         """Refuse motors of another model or setup than they must have.
 
         A motor with a secondary ID obeys what is meant for another, without a word; one whose
@@ -63,6 +67,7 @@ class MotorRegisters:
 
         Args:
             models: what robot.toml says of each motor, in the joints' order.
+            mode: the operating mode that all must be in.
 
         Raises:
             MotorError: a motor is silent, or set up otherwise.
@@ -71,12 +76,12 @@ class MotorRegisters:
             if number != model.model_number:
                 allowed = f"{model.model_number}, {model.name}"
                 raise self.error(id, MODEL_NUMBER, number, allowed)
-        for id, mode in self.read(OPERATING_MODE).items():
-            if mode != OperatingMode.CURRENT_BASED_POSITION:
-                raise self.error(id, OPERATING_MODE, mode, "5, current-based position")
-        for id, mode in self.read(DRIVE_MODE).items():
-            if mode & (TORQUE_ON_BY_GOAL | REVERSE):
-                raise self.error(id, DRIVE_MODE, mode, "one without the bits 0x01 and 0x08")
+        for id, found in self.read(OPERATING_MODE).items():
+            if found != mode:
+                raise self.error(id, OPERATING_MODE, found, f"{mode:d}, {MODE_NAMES[mode]}")
+        for id, bits in self.read(DRIVE_MODE).items():
+            if bits & (TORQUE_ON_BY_GOAL | REVERSE):
+                raise self.error(id, DRIVE_MODE, bits, "one without the bits 0x01 and 0x08")
         for id, shadow in self.read(SHADOW_ID).items():
             if shadow <= LAST_ID:
                 raise self.error(id, SHADOW_ID, shadow, f"{LAST_ID + 1} to 255, none")

@@ -62,6 +62,11 @@ class MotorUnits:
         units = np.floor(torque_cap / (self.torque_per_ampere * CURRENT_UNIT) + 1e-9)
         return np.clip(units, 0, current_limit).astype(np.int64)
 
+    def signed_current(self, torque: np.ndarray, current_limit: np.ndarray) -> np.ndarray:
+        """Goal currents that push with `torque` [N·m], or with the unit less; in the limit."""
+        sign = np.where(torque < 0, -self.sign, self.sign).astype(np.int64)
+        return sign * self.goal_current(np.abs(torque), current_limit)
+
     def find_turns(self, counts: np.ndarray) -> None:
         """Choose the turns that put each joint nearest to the middle of its range."""
         self.turns[:] = 0

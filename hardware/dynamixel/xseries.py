@@ -97,6 +97,10 @@ NO_SHADOW_ID = 255  # as the factory sets it
 MAX_GAIN = 16383
 MAX_GOAL_POSITION = 256 * COUNTS_PER_TURN - 1  # either way, in modes 4 and 5
 
+# Model numbers of X-series motors that measure no current: XL430-W250, XC430-W150, XC430-W240,
+# 2XL430-W250, 2XC430-W250 (e-Manual, "Operating Mode": they have neither 0 nor 5).
+WITHOUT_CURRENT = frozenset({1060, 1070, 1080, 1090, 1160})
+
 BAUD_CODES = {
     9_600: 0,
     57_600: 1,

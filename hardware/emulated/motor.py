@@ -5,14 +5,15 @@ It works at its output shaft and knows no bus: `motor_bus.py` speaks for it.
 Sources: ROBOTIS e-Manual, XM430-W210. What the manual leaves open is emulated so:
 
 - Bus watchdog: the manual says the motor "stops", with a velocity-mode example. Here it holds the
-  position where it was, in both modes: the goal position becomes the present one. Unconfirmed.
+  position where it was, in modes 3 and 5: the goal position becomes the present one. In mode 0,
+  which knows no position, the goal current becomes 0: limp. All of it unconfirmed.
 - Stiffness in mode 5: the manual gives no N·m/rad per unit of gain. Here it is robot.toml's figure
   times `MotorDifference.stiffness`.
 - Error bits stay until a reboot, and torque is refused with "result fail" until then.
 - A nonzero D gain in mode 3 counts PWM units per count/ms: the manual's 1/16 at an assumed 1 kHz.
 
-Modes 3 and 5 are emulated, without profiles, integral gains and feedforward: registers that would
-turn these on, and the other modes, are refused with a range error.
+Modes 0, 3 and 5 are emulated, without profiles, integral gains and feedforward: what would turn
+these on, and the other modes, are refused with a range error.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ class MotorDifference:
 
 
 class EmulatedMotor:
-    """One motor as its setup left it: mode 5, return delay 0, its ID and baud rate; torque off.
+    """One motor as its setup left it: its mode, ID and baud rate, return delay 0; torque off.
 
     Position is reset to one turn by power-on and reboot, and when mode 3 is entered or gets its
-    torque; in mode 5 it counts turns from there.
+    torque; in modes 0 and 5 it counts turns from there (of mode 0 assumed).
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class EmulatedMotor:
         baud_rate: int,
         shaft: float = 0.0,
         difference: MotorDifference | None = None,
+        mode: OperatingMode = OperatingMode.CURRENT_BASED_POSITION,
     ):
         """`shaft` is the absolute angle of the output shaft [rad].
 
@@ -75,7 +77,7 @@ class EmulatedMotor:
         self.table.set(x.ID, id)
         self.table.set(x.BAUD_RATE, x.BAUD_CODES[baud_rate])
         self.table.set(x.RETURN_DELAY, 0)
-        self.table.set(x.OPERATING_MODE, OperatingMode.CURRENT_BASED_POSITION)
+        self.table.set(x.OPERATING_MODE, mode)
         self.time = 0.0
         self.shaft, self.velocity, self.current = shaft, 0.0, 0.0
         self.voltage = self.difference.supply_voltage
@@ -200,9 +202,12 @@ class EmulatedMotor:
             pwm = self._gain_p / GAIN_P * error - self._gain_d / GAIN_D * rate
             self._duty = min(max(pwm / FULL_PWM, -self._duty_cap), self._duty_cap)
             return (self._duty * self.voltage - emf) / self.resistance
-        torque = self._stiffness * error * RADIANS_PER_COUNT - self._damping * self.velocity
-        current = torque / self.torque_per_ampere
-        current = min(max(current, -self._current_cap), self._current_cap)
+        if self._mode == OperatingMode.CURRENT:
+            current = self._goal_current
+        else:
+            torque = self._stiffness * error * RADIANS_PER_COUNT - self._damping * self.velocity
+            current, cap = torque / self.torque_per_ampere, abs(self._goal_current)
+            current = min(max(current, -cap), cap)
         reach = self._duty_cap * self.voltage
         lowest, highest = (-reach - emf) / self.resistance, (reach - emf) / self.resistance
         current = min(max(current, lowest), highest)
@@ -219,9 +224,11 @@ class EmulatedMotor:
             self._load()
 
     def _trip(self) -> None:
-        """The bus watchdog: hold here, refuse goals until 0 is written to it."""
+        """The bus watchdog: hold here, or let go; refuse goals until 0 is written to it."""
         self.table.set(x.BUS_WATCHDOG, x.WATCHDOG_TRIPPED)
         self.table.set(x.GOAL_POSITION, self._position())
+        if self._mode == OperatingMode.CURRENT:
+            self.table.set(x.GOAL_CURRENT, 0)
         self._load()
 
     # --- inside ---------------------------------------------------------------------------------
@@ -265,7 +272,7 @@ class EmulatedMotor:
         model, difference = self.model, self.difference
         self._stiffness = self._gain_p * model.stiffness_per_gain * difference.stiffness
         self._damping = self._gain_d * model.damping_per_gain * difference.damping
-        self._current_cap = abs(get(x.GOAL_CURRENT)) * x.CURRENT_UNIT
+        self._goal_current = get(x.GOAL_CURRENT) * x.CURRENT_UNIT  # [A]; in mode 5, a cap
         self._duty_cap = abs(get(x.GOAL_PWM)) / FULL_PWM
         self._watchdog = get(x.BUS_WATCHDOG) * x.WATCHDOG_UNIT
         self.protection.min_voltage = get(x.MIN_VOLTAGE_LIMIT) * x.VOLTAGE_UNIT

@@ -11,12 +11,19 @@ from collections import deque
 import numpy as np
 
 from ...models.errors import RobotFileError
+from ...models.limits import Output
 from ...models.robot import Robot
 from ..dynamixel import xseries
+from ..dynamixel.xseries import OperatingMode
 from ..plant import Plant, PlantState
 from .imu import EmulatedImu
 from .motor import EmulatedMotor, MotorDifference
 from .motor_bus import EmulatedMotorBus, Reply
+
+MODES: dict[Output, OperatingMode] = {
+    "joint_target": OperatingMode.CURRENT_BASED_POSITION,
+    "joint_torque": OperatingMode.CURRENT,
+}
 
 
 class EmulatedRobot:
@@ -28,14 +35,18 @@ class EmulatedRobot:
         plant: Plant,
         seed: int = 0,
         difference: MotorDifference | None = None,
+        output: Output = "joint_target",
     ):
         """Power on: torque off, the plant as it lies. `seed` is of the sensors' noise.
+
+        `output` is of the policies that its motors were set up for: mode 5, or mode 0 for torques.
 
         Raises:
             RobotFileError: a bus that no emulated device can serve.
         """
         self.description, self.plant = description, plant
         self.difference = MotorDifference() if difference is None else difference
+        self._mode = MODES[output]
         self.joint_torque = np.zeros(len(description.joints))  # [N·m]. Shape (n,)
         self._rng = np.random.default_rng(seed)
         self._sign = np.array([joint.motor.sign for joint in description.joints])
@@ -111,7 +122,8 @@ class EmulatedRobot:
         self.plant.step(self.joint_torque)
         self._steps += 1
         self.state = self.plant.state
-        self._out[self.description.imu.bus].extend(self._imu.step(timestep, self.state))
+        if self.description.imu and self._imu:
+            self._out[self.description.imu.bus].extend(self._imu.step(timestep, self.state))
 
     def _motor(self, index: int, shaft: float) -> EmulatedMotor:
         joint = self.description.joints[index]
@@ -122,11 +134,13 @@ class EmulatedRobot:
         if bus.baud_rate not in xseries.BAUD_CODES:
             allowed = ", ".join(map(str, xseries.BAUD_CODES))
             raise RobotFileError(f"{where}: found baud rate {bus.baud_rate}, allowed is {allowed}")
-        model = self.description.motor_models[joint.motor.model]
-        return EmulatedMotor(model, joint.motor.id, bus.baud_rate, shaft, self.difference)
+        model, id = self.description.motor_models[joint.motor.model], joint.motor.id
+        return EmulatedMotor(model, id, bus.baud_rate, shaft, self.difference, self._mode)
 
-    def _make_imu(self) -> EmulatedImu:
+    def _make_imu(self) -> EmulatedImu | None:
         imu = self.description.imu
+        if imu is None:
+            return None
         bus = self.description.buses[imu.bus]
         if bus.protocol != "witmotion":
             raise RobotFileError(f"imu.bus: found {bus.protocol}, allowed is witmotion")

@@ -24,7 +24,11 @@ from ..dynamixel.xseries import (
 SIZE = INDIRECT_DATA + INDIRECT_COUNT  # indirect addresses 29 to 56 are not emulated
 FIRMWARE_VERSION = 47
 FULL_PWM = 885  # units of 0.113 %: all of the supply voltage
-EMULATED_MODES = (OperatingMode.POSITION, OperatingMode.CURRENT_BASED_POSITION)
+EMULATED_MODES = (
+    OperatingMode.CURRENT,
+    OperatingMode.POSITION,
+    OperatingMode.CURRENT_BASED_POSITION,
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class ImuStream:
         self._rotation = rotation_matrix(imu.rotation)  # sensor to base
         self._clock = clock
         self._times = dict.fromkeys(WANTED, -math.inf)
+        self._gone = False  # the port, as the last poll has found
         self._buffer = b""
         self._counts = dict.fromkeys(WANTED, 0)  # packets so far
         self._marks = deque([(clock(), (0,) * len(WANTED))])  # counts at times past
@@ -82,6 +84,29 @@ class ImuStream:
                 break
             self._feed(chunk, now)
         self._measure_rate(now)
+
+    def poll(self, now: float) -> tuple[str, ...]:
+        """`update`; a note where the port has gone since the last time, which the age tells, too.
+
+        That is no error: all motors answer, and the robot can lie down.
+        """
+        had_gone, self._gone = self._gone, False
+        try:
+            self.update(now)
+        except DeviceError as error:
+            self._gone = True
+            return () if had_gone else (f"imu: {error}",)
+        return ()
+
+    def values(self, now: float) -> dict[str, Any]:
+        """What a sample has of it, by the names of its fields."""
+        return {
+            "gyro": self.gyro.copy(),
+            "gravity": self.gravity.copy(),
+            "acceleration": self.acceleration.copy(),
+            "imu_age": self.age(now),
+            "imu_rate": self.rate,
+        }
 
     def age(self, now: float) -> float:
         """Age of the oldest of the three streams; inf before their first [s]."""

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from ....models.errors import PolicyError
+from ....models.observation import width
 from ....models.task import DeployableTask
 from ...contract import TOLERANCE
 from .files import BROKEN, table_of
@@ -52,6 +53,11 @@ def kind_of(path: Path) -> Kind:
         return "Surefoot"
     parts = {"actor_state_dict", "model_state_dict"}  # the latter before rsl_rl 4
     return "rsl_rl" if parts & set(table) else "Surefoot"
+
+
+def columns_of(task: DeployableTask) -> int:
+    """D, of the task's observation."""
+    return width(task.terms, task.robot, len(task.commands))
 
 
 @torch.no_grad()

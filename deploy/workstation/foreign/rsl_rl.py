@@ -12,10 +12,9 @@ import torch
 from torch import nn
 
 from ....models.errors import UsageError, first_line
-from ....models.observation import width
 from ....models.task import DeployableTask
 from .files import BROKEN, import_library, plain, table_of
-from .policy import Foreign
+from .policy import Foreign, columns_of
 
 STD_TYPES = {"distribution.std_param": "scalar", "distribution.log_std_param": "log"}
 
@@ -49,10 +48,10 @@ def load_rsl_rl(path: Path, task: DeployableTask, activation: str | None) -> For
         raise UsageError(f"{path}: found {found} in the actor, allowed is an MLP with a Gaussian")
     hidden, columns, n = [len(w) for w in weights[:-1]], weights[0].shape[1], len(weights[-1])
     joints = len(task.robot.joints)
-    if (columns, n) != (width(task.terms, joints), joints):
+    if (columns, n) != (columns_of(task), joints):
         raise UsageError(
             f"{path}: found {columns} observations and {n} actions, "
-            f"allowed are the task's {width(task.terms, joints)} and {joints}"
+            f"allowed are the task's {columns_of(task)} and {joints}"
         )
     config = table_of(table_of(table.get("infos")).get("config"))
     activation = _activation(path, config, activation)

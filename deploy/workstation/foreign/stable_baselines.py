@@ -19,7 +19,7 @@ from ....models.errors import UsageError, first_line
 from ....models.observation import Phase, width
 from ....models.task import DeployableTask
 from .files import BROKEN, import_library, plain, table_of
-from .policy import Foreign
+from .policy import Foreign, columns_of
 
 OFF_CIRCLE = 0.1  # the statistics in a file may be some steps younger than its last observations
 # The module of the policy's class and a setting that only this algorithm has → the algorithm.
@@ -185,7 +185,7 @@ def _require_handled(path: Path, data: Mapping[str, Any], task: DeployableTask) 
         )
     space = table_of(data.get("observation_space"))
     kind, shape = str(space.get(":type:")).split(".")[-1].strip("'>"), space.get("_shape")
-    columns = width(task.terms, len(task.robot.joints))
+    columns = columns_of(task)
     if (kind, shape) != ("Box", [columns]):
         raise UsageError(
             f"{path}: found observations in a {kind} of shape {shape}, "
@@ -204,7 +204,7 @@ def _load_statistics(path: Path, task: DeployableTask) -> Any:
         raise UsageError(f"{path}: not a whole VecNormalize: {first_line(error)}") from None
     if not isinstance(found, expected):
         raise UsageError(f"{path}: found a {type(found).__name__}, allowed is a VecNormalize")
-    shape = (width(task.terms, len(task.robot.joints)),)
+    shape = (columns_of(task),)
     if found.observation_space.shape != shape:
         raise UsageError(
             f"{path}: found statistics of shape {found.observation_space.shape}, "
@@ -251,9 +251,10 @@ def _require_own_statistics(
 
 def off_circle(task: DeployableTask, obs: np.ndarray) -> float:
     """How far the task's clocks, as sine and cosine in `obs` (N, D), are from the unit circle."""
-    joints = len(task.robot.joints)
     starts = [
-        width(task.terms[:i], joints) for i, term in enumerate(task.terms) if type(term) is Phase
+        width(task.terms[:i], task.robot, len(task.commands))
+        for i, term in enumerate(task.terms)
+        if type(term) is Phase
     ]
     radii = [np.linalg.norm(obs[:, start : start + 2], axis=1) for start in starts]
     return float(np.mean(np.abs(np.array(radii) - 1.0))) if radii else 0.0

@@ -1,0 +1,65 @@
+"""A policy that was trained, as the verbs that simulate it take it: a file, or a run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..deploy.controller import Controller, open_session, read_contract, read_policy
+from ..deploy.log.format import POLICY_FILE
+from ..models.errors import PolicyError
+from ..models.limits import Output
+from ..models.robot import Robot
+from ..models.robot_file import load_robot
+from ..models.task import CommandPart
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """A policy and the robot that it moves."""
+
+    file: Path
+    robot: Robot
+    controller: Controller
+
+    @property
+    def commands(self) -> tuple[CommandPart, ...]:
+        """What it is commanded by, and the ranges that it was trained for."""
+        return tuple(self.controller.contract.commands)
+
+    @property
+    def output(self) -> Output:
+        """What its actions stand for."""
+        return self.controller.contract.output
+
+    def act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Inputs by name, each (N, width), to actions (N, n)."""
+        return self.controller.infer_batch(inputs)["action"]
+
+
+def open_policy(path: Path, robot: str | None) -> TrainedPolicy:
+    """The policy at `path`, an .onnx file or a run's folder with its policy.onnx.
+
+    Args:
+        path: of file or folder.
+        robot: a name or path as `load_robot` takes it; None: the shipped robot of the policy's
+            name for it.
+
+    Raises:
+        PolicyError: no such policy, one with memory, or one for another robot.
+        RobotFileError: the robot is none.
+    """
+    file = path / POLICY_FILE if path.is_dir() else path
+    if robot is None:
+        try:
+            robot = read_contract(open_session(read_policy(file))).robot
+        except PolicyError as error:
+            raise PolicyError(f"{file}: {error}") from None
+    loaded = load_robot(robot)
+    controller = Controller(file, loaded)
+    if controller.contract.initial_state is not None:
+        raise PolicyError(f"{file}: found a policy with memory, allowed is one without")
+    return TrainedPolicy(file, loaded, controller)

@@ -1,0 +1,1 @@
+"""The arm's files: robot.toml and MJCF."""

@@ -1,0 +1,1 @@
+"""The biped: robot.toml, its MJCF and its trained policies."""

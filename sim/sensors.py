@@ -1,0 +1,76 @@
+"""What N robots' encoders and IMUs say: delay, noise, bias and mounting error upon the truth.
+
+Pure functions; the order in which a robot's sensors are asked decides which noise each gets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.rotation import cross
+
+# Standard deviations at noise scale 1.
+GYRO_NOISE = 0.05  # [rad/s]
+GRAVITY_NOISE = 0.01
+JOINT_POS_NOISE = 0.002  # [rad]
+JOINT_VEL_NOISE = 0.1  # [rad/s]
+
+
+@dataclass
+class Imperfections:
+    """What is wrong with each robot's sensors. Randomisation writes it. Leading shape (N,)."""
+
+    encoder_offset: np.ndarray  # [rad]. Shape (N, n)
+    gyro_bias: np.ndarray  # [rad/s]. Shape (N, 3)
+    mounting: np.ndarray  # rotation vector of the IMU against its nominal pose [rad]. Shape (N, 3)
+    imu_delay: np.ndarray  # as a fraction of a control period, 0 to 1. Shape (N, 1)
+    noise: np.ndarray  # scale of all sensor noise. Shape (N, 1)
+
+    @classmethod
+    def none(cls, num_envs: int, joints: int) -> Imperfections:
+        """Perfect sensors."""
+        wide, three, one = (np.zeros((num_envs, k)) for k in (joints, 3, 1))
+        return cls(wide, three, three.copy(), one, one.copy())
+
+
+Truth = tuple[np.ndarray, np.ndarray]  # now, and a control period ago. Shapes (N, 3)
+
+
+def measured_gravity(wrong: Imperfections, truth: Truth, rng: np.random.Generator) -> np.ndarray:
+    """Unit vector pointing down, in the base frame. Shape (N, 3)."""
+    gravity = rotate_small(wrong.mounting, _delayed(wrong, truth))
+    gravity = gravity + _noise(rng, wrong, GRAVITY_NOISE, 3)
+    return gravity / np.linalg.norm(gravity, axis=1, keepdims=True)
+
+
+def measured_joints(
+    wrong: Imperfections, joint_pos: np.ndarray, joint_vel: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Angles [rad] and velocities [rad/s] from the true ones. Shapes (N, n)."""
+    n = joint_pos.shape[1]
+    return (
+        joint_pos + wrong.encoder_offset + _noise(rng, wrong, JOINT_POS_NOISE, n),
+        joint_vel + _noise(rng, wrong, JOINT_VEL_NOISE, n),
+    )
+
+
+def measured_gyro(wrong: Imperfections, truth: Truth, rng: np.random.Generator) -> np.ndarray:
+    """Angular velocity in the base frame [rad/s]. Shape (N, 3)."""
+    gyro = rotate_small(wrong.mounting, _delayed(wrong, truth))
+    return gyro + wrong.gyro_bias + _noise(rng, wrong, GYRO_NOISE, 3)
+
+
+def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """`vector` turned by a small rotation vector [rad], to first order. Shapes (N, 3)."""
+    return vector + cross(rotation, vector)
+
+
+def _delayed(wrong: Imperfections, truth: Truth) -> np.ndarray:
+    now, before = truth
+    return (1 - wrong.imu_delay) * now + wrong.imu_delay * before
+
+
+def _noise(rng: np.random.Generator, wrong: Imperfections, deviation: float, k: int) -> np.ndarray:
+    return deviation * wrong.noise * rng.standard_normal((len(wrong.noise), k), dtype=np.float32)

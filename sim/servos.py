@@ -1,0 +1,57 @@
+"""Bus servos as MuJoCo's `dcmotor`: what a target or a torque becomes at the joint.
+
+Joint targets: current-based position mode, PD torque from the target. Joint torques: current mode,
+the torque itself. Either is capped by the goal current and by the torque-speed line of the supply
+voltage: a dcmotor with the input "pos" or "ff" compensates back-EMF up to Vmax, which is this law
+(mujoco/doc/XMLreference.rst, actuator/dcmotor/controller).
+"""
+
+# MuJoCo ships no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import mujoco
+
+from ..models.limits import Output
+from ..models.robot import Robot
+from .terrain import Terrain
+from .world import build_spec
+
+SUBSTEPS = 4
+MAX_DELAY = 0.02  # of a command on its way to the servo [s]
+CONTROLLER_KP, CONTROLLER_KD, VMAX = 4, 6, 7  # columns of a dcmotor's gainprm
+INPUT = {
+    "joint_target": mujoco.mjtCtrlInput.mjINPUT_POS,
+    "joint_torque": mujoco.mjtCtrlInput.mjINPUT_FF,
+}
+
+
+def training_model(
+    robot: Robot, output: Output = "joint_target", terrain: Terrain | None = None
+) -> mujoco.MjModel:
+    """The model that policies are trained on: the robot in its world, with servos for `output`."""
+    spec = build_spec(robot, terrain)
+    timestep = robot.control_period / SUBSTEPS
+    spec.option.timestep = timestep
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.solver = mujoco.mjtSolver.mjSOL_PGS
+    spec.option.iterations = 8
+    for joint in robot.joints:
+        motor = robot.motor_models[joint.motor.model]
+        gear = joint.motor.gear
+        kp, kd = (joint.kp, joint.kd) if output == "joint_target" else (0.0, 0.0)
+        servo = spec.add_actuator(
+            name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT
+        )
+        servo.set_to_dcmotor(
+            motorconst=[0, 0],
+            resistance=0,
+            nominal=[motor.nominal_voltage, motor.stall_torque * gear, motor.no_load_speed / gear],
+            saturation=[joint.torque_limit, 0, 0],
+            controller=[kp, 0, kd, 0, 0, motor.nominal_voltage],
+            ctrlspec=INPUT[output],
+        )
+        servo.nsample = round(MAX_DELAY / timestep)
+        servo.delay = timestep
+    return spec.compile()
