@@ -29,7 +29,7 @@ class ReachGoalsEnv(ReachEnv):
         super().__init__(num_envs, *args, **options)
         flat = self.single_observation_space
         assert isinstance(flat, gym.spaces.Box)
-        boxes = {
+        boxes: dict[str, gym.Space[Any]] = {
             name: gym.spaces.Box(-np.inf, np.inf, part.shape, np.float32)
             for name, part in _parted(flat.low).items()
         }
