@@ -41,7 +41,7 @@ class Arguments:
     """Name of a robot that Surefoot ships, or the path of a robot.toml; by default the shipped
     robot that the policy names."""
     episodes: int = 256
-    """Episodes of 20 s under each condition."""
+    """Episodes under each condition."""
     seed: int = 0
     """Random seed, of commands, randomisation and noise. The same seed gives the same figures."""
     report: Path | None = None
