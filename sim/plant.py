@@ -63,13 +63,23 @@ class MujocoPlant:
     def state(self) -> PlantState:
         """The state now; arrays of its own."""
         data = self.data
-        joints = (data.time, data.qpos[self._qpos], data.qvel[self._dof])
+        joint_pos, joint_vel = data.qpos[self._qpos], data.qvel[self._dof]
         if self._imu_quaternion is None:
-            rest, upright = np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0])
-            return PlantState(*joints, rest, upright, rest, rest, -self.model.opt.gravity)
+            return PlantState(
+                time=data.time,
+                joint_pos=joint_pos,
+                joint_vel=joint_vel,
+                base_position=np.zeros(3),
+                base_quaternion=np.array([1.0, 0.0, 0.0, 0.0]),
+                linear_velocity=np.zeros(3),
+                angular_velocity=np.zeros(3),
+                specific_force=-self.model.opt.gravity,
+            )
         quaternion = data.qpos[3:7].copy()
         return PlantState(
-            *joints,
+            time=data.time,
+            joint_pos=joint_pos,
+            joint_vel=joint_vel,
             base_position=data.qpos[:3].copy(),
             base_quaternion=quaternion,
             linear_velocity=_rotate_back(data.qvel[:3], quaternion),

@@ -7,6 +7,7 @@ autoreset, statistics and resuming.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from .randomisation import Variation, disturb, randomise, require_fit
 from .robot_batch import RobotBatch
 
 
-class RobotEnv(gym.vector.VectorEnv):
+class RobotEnv(gym.vector.VectorEnv, ABC):
     """N robots at a task; SAME_STEP autoreset, the true last observation in `infos["final_obs"]`.
 
     Observation (N, D) and action (N, n), for a robot of n joints, are float32. The bits depend on
@@ -93,32 +94,38 @@ class RobotEnv(gym.vector.VectorEnv):
 
     # --- what a task says ---------------------------------------------------------------------
 
+    @abstractmethod
     def initial_state(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where an episode of robots `ids` (k,) begins: qpos (k, nq) and qvel (k, nv)."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def begin(self, ids: np.ndarray) -> None:
         """Command robots `ids` (k,), which have just been put into their first state."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def go_on(self) -> None:
         """After a step and its reward: remember it, and command anew who is due."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         """Every term of the reward, weighted, each (N,), by name.
 
         `self.action` and `self.target` are still those of the step before. Shapes (N, n).
         """
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def ends(self) -> dict[str, np.ndarray]:
         """What may end an episode before its time, and where it did. Each bool, (N,)."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def privileged_parts(self) -> Sequence[np.ndarray]:
         """What only the simulator knows, behind the observation in the critic's. Each (N, …)."""
-        raise NotImplementedError
+        ...
 
     def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Of the episodes so far, by name, where one ends: the reward by term, and what ended it.

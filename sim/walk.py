@@ -46,8 +46,8 @@ PRIVILEGED = (
     "gravity",  # unit vector pointing down, in the base frame
     "foot_heights",  # of the soles above the floor [m]
     "foot_friction",  # sliding friction of the feet
-)  # and "ground", the heights around it against those under its feet [m], where there is terrain
-
+)
+GROUND = ("ground",)  # where there is terrain: heights around it against those under its feet [m]
 
 # A foot: its radius is how far its site is above the floor that it touches.
 ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
@@ -109,7 +109,7 @@ class WalkEnv(RobotEnv):
         self.clock_period, self.commands = gait.period, gait.commands
         terms = walking_terms(robot, gait)
         names = [field.name for field in fields(RewardWeights)]
-        self.seen = PRIVILEGED + (("ground",) if terrain else ())  # by the critic
+        self.seen = PRIVILEGED + (GROUND if terrain else ())  # by the critic
         mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
         super().__init__(robots, terms, names, mirror, randomisation)
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
@@ -180,7 +180,7 @@ class WalkEnv(RobotEnv):
         return {"fall": tilted | low | self.diverged}
 
     def privileged_parts(self) -> Sequence[np.ndarray]:
-        """As `PRIVILEGED` names them."""
+        """As `PRIVILEGED` and `GROUND` name them."""
         robots = self.robots
         parts = {
             "linear_velocity": robots.linear_velocity,
@@ -232,9 +232,9 @@ class WalkEnv(RobotEnv):
             "track": w.track * np.exp(-_sq(velocity[:, :2] - command[:, :2]) / gait.track_sigma2),
             # Yaw rate follows the command.
             "turn": w.turn * np.exp(-((spin[:, 2] - command[:, 2]) ** 2) / gait.turn_sigma2),
-            # Each foot's height follows the trot's clock, or stays on the floor.
+            # Each foot's height follows the gait's clock, or stays on the floor.
             "gait": w.gait * np.exp(-((height_error / gait.swing_tolerance) ** 2)).mean(1),
-            # The joints stay near the standing pose, the roll joints above all.
+            # The joints stay near the standing pose, closer where the robot is to stand.
             "pose": w.pose * np.exp(-_sq(deviation) / (0.3 + 1.2 * moving[:, 0])),
             # The base stays level,
             "orientation": w.orientation * _sq(gravity[:, :2]),

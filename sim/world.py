@@ -21,15 +21,16 @@ from .terrain import BORDER, Terrain
 # Of two touching geoms MuJoCo takes the larger friction: a slippery floor lets the feet decide.
 FLOOR_FRICTION = (0.05, 0.005, 0.0001)
 FOOT = "_foot"  # how the names of a foot's geom and site end
+PLANE = {"type": mujoco.mjtGeom.mjGEOM_PLANE, "size": [0, 0, 0.05]}
 
 
 def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
     """The body on a floor, under a light; ranges, armature and dry friction from robot.toml.
 
     Without actuators or sensors, and not yet compiled. The floor `floor`, a plane or the first
-    period of the terrain with a border of its repetition, has conaffinity 1: it
-    meets the geoms with contype 1, such as feet and belly. The soft limits become the joints'
-    ranges. The viscous damping is 0: a servo's damping belongs to its actuator.
+    period of the terrain with a border of its repetition, has conaffinity 1: it meets the geoms
+    with contype 1, such as feet and belly. The soft limits become the joints' ranges. The viscous
+    damping is 0: a servo's damping belongs to its actuator.
 
     Raises:
         RobotFileError: robot.toml names a joint that the MJCF lacks.
@@ -66,21 +67,18 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
     return spec
 
 
-PLANE = {"type": mujoco.mjtGeom.mjGEOM_PLANE, "size": [0, 0, 0.05]}
-
-
 def _height_field(spec: mujoco.MjSpec, terrain: Terrain) -> dict[str, Any]:
     """The terrain as an asset; what a geom of it is made of."""
     heights = np.pad(terrain.heights, BORDER, mode="wrap")
-    lowest, span = float(heights.min()), float(np.ptp(heights))
+    lowest, span = float(heights.min()), max(float(np.ptp(heights)), 1e-3)  # MuJoCo's is > 0
     nrow, ncol = heights.T.shape  # MuJoCo's rows run along y
     half = 0.5 * terrain.spacing * np.array([ncol - 1, nrow - 1])
     spec.add_hfield(
         name="terrain",
         nrow=nrow,
         ncol=ncol,
-        size=[*half, max(span, 1e-3), 0.1],
-        userdata=((heights - lowest) / max(span, 1e-3)).T.ravel(),
+        size=[*half, span, 0.1],
+        userdata=((heights - lowest) / span).T.ravel(),
     )
     centre = half - BORDER * terrain.spacing
     return {

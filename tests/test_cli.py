@@ -46,7 +46,7 @@ def policy(tmp_path: Path) -> str:
 
 UNITS = {
     "train": ["[min]", "environment steps", "--num-envs"],
-    "evaluate": ["Episodes of 20 s", "0.5 m/s"],
+    "evaluate": ["walking episode lasts 20 s", "0.5 m/s"],
     "play": ["[m/s]", "[rad/s]", "127.0.0.1"],
     "export": ["ONNX"],
     "emulate": ["every 20 ms"],
