@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from conftest import MakeLog
-from rich.console import Console
 from surefoot import __version__
 from surefoot.__main__ import VERBS, main
-from surefoot.cli.tables import evaluation_table
-from surefoot.cli.terminal import open_console
-from surefoot.deploy.controller import Controller
-from surefoot.deploy.log.reader import read_log
-from surefoot.deploy.log.writer import LogWriter
-from surefoot.deploy.schedule import Schedule
-from surefoot.models.robot_file import load_robot
-from surefoot.models.task import CommandPart
 from tiny_policy import tiny_policy
-from verbs import refuse, succeed, succeed_with_json
-
-ROBOT = load_robot("quadruped")
+from verbs import refuse, succeed
 
 
 @pytest.fixture(autouse=True)
@@ -208,138 +193,6 @@ def test_a_pipe_that_nobody_reads_is_no_failure(words: list[str]):
     assert (run.returncode, run.stderr) == (141, "")
 
 
-# --- deploy: what is refused before any port is opened ----------------------------------------
-
-
-@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
-def test_deploy_refuses_a_duration_that_is_none(capsys, policy: str, seconds: str):
-    line = refuse(capsys, "deploy", policy, "--seconds", seconds)
-    assert f"--seconds: found {float(seconds)}" in line and "> 0" in line
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_deploy_refuses_a_command_that_is_no_number(capsys, policy: str, axis: int, value: str):
-    command = ["0.1", "0.1", "0.1"]
-    command[axis] = value
-    line = refuse(capsys, "deploy", policy, "--command", *command)
-    assert f"found {value}" in line and "finite" in line
-
-
-@pytest.mark.parametrize(
-    ("port", "found"),
-    [("motors", "'motors'"), ("=/dev/ttyUSB0", "'=/dev/ttyUSB0'"), ("motors=", "'motors='")],
-)
-def test_deploy_refuses_a_port_without_bus_or_device(capsys, policy: str, port: str, found: str):
-    line = refuse(capsys, "deploy", policy, f"--port={port}")
-    assert found in line and "BUS=/dev/" in line
-
-
-def test_deploy_refuses_ports_that_are_not_there(capsys, policy: str, tmp_path: Path):
-    motors, imu = tmp_path / "motors", tmp_path / "imu"
-    line = refuse(capsys, "deploy", policy, f"--port=motors={motors}", f"--port=imu={imu}")
-    assert str(motors) in line or str(imu) in line
-
-
-def test_deploy_refuses_a_bus_that_the_robot_lacks(capsys, policy: str):
-    line = refuse(capsys, "deploy", policy, "--port=legs=/dev/ttyUSB0")
-    assert "legs" in line and "motors" in line and "imu" in line
-
-
-def test_deploy_refuses_a_bad_robot_and_a_bad_policy(capsys, policy: str, tmp_path: Path):
-    assert "there is no robot 'spot'" in refuse(capsys, "deploy", policy, "--robot", "spot")
-    broken = tmp_path / "robot.toml"
-    broken.write_text("format = 1\nname = ")
-    assert "not TOML" in refuse(capsys, "deploy", policy, "--robot", str(broken))
-    text = tmp_path / "text.onnx"
-    text.write_text("nothing")
-    assert "not a policy" in refuse(capsys, "deploy", str(text))
-    other = tmp_path / "other.onnx"
-    other.write_bytes(tiny_policy(lambda table: table.update(robot="spot")))
-    line = refuse(capsys, "deploy", str(other))
-    assert "'spot'" in line and "'quadruped'" in line
-
-
-def test_deploy_refuses_a_truth_that_nobody_knows(capsys, policy: str):
-    line = refuse(capsys, "deploy", policy, "--truth", "truth.csv")
-    assert "--truth" in line and "--emulated" in line
-
-
-def test_deploy_refuses_a_log_that_exists_or_has_no_folder(capsys, policy: str, tmp_path: Path):
-    log = tmp_path / "run.mcap"
-    log.write_bytes(b"precious")
-    assert str(log) in refuse(capsys, "deploy", policy, "--log", str(log), "--emulated", "--yes")
-    assert log.read_bytes() == b"precious"
-    line = refuse(capsys, "deploy", policy, "--log", str(tmp_path / "none" / "run.mcap"))
-    assert "no folder" in line
-
-
-SCHEDULES = {
-    "no columns": ("", "found the columns"),
-    "other columns": ("t,x,y,yaw\n0,0,0,0\n", "t,x,y,yaw"),
-    "no rows": ("time,vx,vy,yaw_rate\n", "found no command"),
-    "a word": ("time,vx,vy,yaw_rate\n0,fast,0,0\n", "line 2: found 0,fast,0,0"),
-    "too few numbers": ("time,vx,vy,yaw_rate\n0,0,0\n", "found 2 numbers"),
-    "too many numbers": ("time,vx,vy,yaw_rate\n0,0,0,0,0\n", "found 4 numbers"),
-    "not a number": ("time,vx,vy,yaw_rate\n0,nan,0,0\n", "found nan"),
-    "time that falls": ("time,vx,vy,yaw_rate\n1,0,0,0\n0,0,0,0\n", "0.0 s after 1.0 s"),
-}
-
-
-@pytest.mark.parametrize(("text", "words"), SCHEDULES.values(), ids=SCHEDULES)
-def test_deploy_refuses_a_bad_schedule(capsys, policy: str, tmp_path: Path, text: str, words: str):
-    path = tmp_path / "schedule.csv"
-    path.write_text(text)
-    assert words in refuse(capsys, "deploy", policy, "--schedule", str(path))
-
-
-def test_deploy_refuses_a_schedule_that_is_no_text(capsys, policy: str, tmp_path: Path):
-    path = tmp_path / "schedule.csv"
-    path.write_bytes(b"\xff\x00\xfe")
-    assert str(path) in refuse(capsys, "deploy", policy, "--schedule", str(path))
-    assert "there is no file" in refuse(capsys, "deploy", policy, "--schedule", "none.csv")
-
-
-def test_a_schedule_is_read_from_its_table(tmp_path: Path):
-    from surefoot.deploy.schedule import read_schedule
-
-    path = tmp_path / "schedule.csv"
-    path.write_text("time, vx, vy, yaw_rate\n0,0,0,0\n\n1.5,0.3,-0.1,0.5\n")
-    schedule = read_schedule(path, ("vx", "vy", "yaw_rate"))
-    assert schedule.at(1.49).tolist() == [0.0, 0.0, 0.0]
-    assert schedule.at(1.5).tolist() == [0.3, -0.1, 0.5]
-
-
-def test_commands_beyond_the_trained_range_are_warned_of_and_far_beyond_refused(
-    policy: str, capsys
-):
-    from surefoot.cli.commands import check_commands
-
-    controller = Controller(policy, ROBOT)  # trained for ± 0.35, 0.2, 0.8
-    console = Console(width=200)
-    parts = controller.contract.commands
-    check_commands(console, parts, Schedule.constant([0.35, -0.2, -0.8]))
-    assert capsys.readouterr().out == ""
-    check_commands(console, parts, Schedule.constant([0.0, -0.22, 0.0]))
-    out = capsys.readouterr().out
-    assert "vy: found -0.22 m/s; the policy was trained for -0.2 to 0.2" in out
-    line = refuse(capsys, "deploy", policy, "--command", "0", "-0.25", "0")
-    assert "vy: found -0.25 m/s, allowed is -0.24 to 0.24: the policy was trained" in line
-
-
-def test_a_command_of_another_width_is_refused_by_the_names_of_its_parts(policy: str, capsys):
-    line = refuse(capsys, "deploy", policy, "--command", "0.1", "0")
-    assert "--command: found 2 numbers, allowed are 3: vx [m/s], vy [m/s], yaw_rate [rad/s]" in line
-
-
-def test_without_a_command_the_middle_of_every_range_is_commanded():
-    from surefoot.cli.commands import schedule_of
-
-    parts = [CommandPart("x", "m", 0.1, 0.3), CommandPart("y", "m", -0.2, 0.2)]
-    schedule = schedule_of((), None, parts)
-    assert schedule.at(0.0) == pytest.approx([0.2, 0.0])
-
-
 # --- the other verbs' refusals ----------------------------------------------------------------
 
 
@@ -353,32 +206,6 @@ def test_evaluate_refuses(capsys, policy: str):
     assert "text.onnx: not a policy" in refuse(capsys, "evaluate", "text.onnx")
     assert "--episodes: found 0" in refuse(capsys, "evaluate", policy, "--episodes", "0")
     assert "there is no robot" in refuse(capsys, "evaluate", policy, "--robot", "spot")
-
-
-def test_log_refuses(capsys, tmp_path: Path, run_log: Path):
-    assert "cannot be read" in refuse(capsys, "log", "info", "none.mcap")
-    text = tmp_path / "text.mcap"
-    text.write_text("not a log at all")
-    assert "found no MCAP file" in refuse(capsys, "log", "info", str(text))
-    assert "nothing to repair" in refuse(capsys, "log", "repair", str(run_log), "new.mcap")
-    assert "surefoot log info some.mcap" in refuse(capsys, "log", "some.mcap")
-
-
-def test_replay_refuses(capsys, tmp_path: Path, run_log: Path, make_log: MakeLog):
-    assert "cannot be read" in refuse(capsys, "replay", "none.mcap")
-    bare = str(make_log(attach=("robot.toml",), seconds=0.1))
-    line = refuse(capsys, "replay", bare)
-    assert "found no policy.onnx" in line and bare in line
-    log = str(run_log)
-    assert ".mp4, .gif" in refuse(capsys, "replay", log, "--video", "walk.avi")
-    assert ".png, .svg" in refuse(capsys, "replay", log, "--plot", "walk.txt")
-    assert "no folder" in refuse(capsys, "replay", log, "--plot", "none/walk.png")
-    (tmp_path / "taken.png").mkdir()
-    assert "found a folder" in refuse(capsys, "replay", log, "--plot", "taken.png")
-    assert "/proc/x.png" in refuse(capsys, "replay", log, "--plot", "/proc/x.png")
-    line = refuse(capsys, "replay", log, "--mode", "policy", "--plot", "walk.png")
-    assert "sim and both" in line
-    assert "there is no robot" in refuse(capsys, "replay", log, "--robot", "spot")
 
 
 def test_train_refuses(capsys, tmp_path: Path):
@@ -456,133 +283,3 @@ def test_a_stopped_demo_is_no_success(capsys, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(deploy, "deploy", lambda _arguments: (0, summary))
     assert main(["demo"]) == 130
     assert "Stopped by the operator" in capsys.readouterr().out
-
-
-# --- what they do -----------------------------------------------------------------------------
-
-
-def test_log_info_ends_with_json(capsys, run_log: Path):
-    table = succeed_with_json(capsys, "log", "info", str(run_log))
-    assert table["complete"] and table["faults"] == []
-    assert list(table["states"]) == ["STAND", "RUN", "LIE", "DAMP", "OFF"]
-    assert set(table["attachments"]) == {"robot.toml", "policy.onnx"}
-    assert table["period"]["p50"] == pytest.approx(ROBOT.control_period)
-    assert (table["holds"], table["held"]) == (0, [])
-    low, high = table["joint_pos"]["rear_left_knee"]
-    assert low == pytest.approx(-2.65, abs=0.02) and high == pytest.approx(-1.5, abs=0.1)
-
-
-def test_log_info_shows_what_a_person_asks_for(capsys, run_log: Path):
-    short = succeed(capsys, "log", "info", str(run_log))
-    assert "[ms]" in short and "[rad]" in short and "rear_left_knee" in short
-    assert "sha256" not in short and "onnxruntime" not in short
-    whole = succeed(capsys, "log", "info", str(run_log), "--all", "--fields")
-    assert "sha256" in whole and "onnxruntime" in whole and "rad/s" in whole
-
-
-def test_log_info_tells_holds_from_faults(capsys, run_log: Path):
-    from surefoot.cli.log import _rows, _summary
-    from surefoot.deploy.verdict import Fault, State
-
-    log = read_log(run_log)
-    ticks = log.ticks.copy()
-    running = np.flatnonzero(ticks["state"] == State.RUN)
-    for first in (5, 20):
-        held = running[first : first + 3]
-        ticks["state"][held], ticks["fault"][held] = State.HOLD, Fault.STALE_SENSORS
-    rows = dict(_rows(_summary(replace(log, ticks=ticks))))
-    assert rows["faults"] == "none"
-    assert rows["held, and went on"] == "2 times, 0.12 s in all: STALE_SENSORS 2"
-
-
-def test_a_repaired_log_is_told_of_in_json(capsys, run_log: Path, tmp_path: Path):
-    cut = tmp_path / "cut.mcap"
-    cut.write_bytes(run_log.read_bytes()[:-30_000])
-    assert "log repair cut.mcap" in succeed(capsys, "log", "info", str(cut))
-    table = succeed_with_json(capsys, "log", "repair", str(cut), "whole.mcap")
-    assert table["file"] == "whole.mcap"
-    assert table["ticks"] == len(read_log(tmp_path / "whole.mcap").ticks)
-
-
-def test_units_and_paths_are_printed_as_they_are(capsys, run_log: Path, tmp_path: Path):
-    folder = tmp_path / "[b]odd"
-    folder.mkdir()
-    plot = folder / "joints[red].svg"
-    out = succeed(capsys, "replay", str(run_log), "--plot", str(plot))
-    assert "RMS [rad]" in out and "largest [rad]" in out
-    assert str(plot) in out
-    assert "found [b]odd" in refuse(capsys, "replay", str(run_log), "--plot", "[b]odd")
-    figures = {
-        "episodes": 2, "survival": 1.0, "score": 0.5, "torque": 1.0, "action_change": 1.0,
-        "rmse": {"vx": 0.1, "vy": 0.1, "yaw_rate": 0.1},
-        "standing_still": {"score": 0.25, "vx": 0.2, "vy": 0.2, "yaw_rate": 0.2},
-    }  # fmt: skip
-    open_console().print(evaluation_table({"nominal": figures}, "runs/[b]/policy.onnx"))
-    out = capsys.readouterr().out
-    assert "runs/[b]/policy.onnx" in out
-    assert all(unit in out for unit in ("[m/s]", "[rad/s]", "[N·m]"))
-    assert "standing still" in out and "0.250" in out
-
-
-def test_robots_that_all_fell_at_once_have_no_error(capsys):
-    figures = {
-        "episodes": 2, "survival": 0.0, "score": 0.0, "torque": 1.0, "action_change": 1.0,
-        "rmse": {"vx": None, "vy": None, "yaw_rate": None},
-        "standing_still": {"score": 0.25, "vx": 0.2, "vy": 0.2, "yaw_rate": 0.2},
-    }  # fmt: skip
-    open_console().print(evaluation_table({"nominal": figures}, "policy"))
-    row = next(line for line in capsys.readouterr().out.splitlines() if "vx" in line)
-    assert row.split()[-2:] == ["-", "0.200"]
-
-
-def test_replay_ends_with_json(capsys, run_log: Path, tmp_path: Path):
-    plot = tmp_path / "joints.svg"
-    table = succeed_with_json(capsys, "replay", str(run_log), "--plot", str(plot))
-    assert table["policy"]["agrees"] and table["policy"]["compared"] == "bits"
-    assert table["policy"]["identical"] == table["policy"]["ticks"] == 50
-    assert set(table["sim"]["joints"]) == set(ROBOT.joint_names)
-    assert 0 < table["sim"]["rms"] < 0.01
-    assert "<svg" in plot.read_text()
-
-
-def test_a_replay_that_differs_exits_with_1(capsys, run_log: Path, tmp_path: Path):
-    whole = read_log(run_log)
-    ticks = whole.ticks.copy()
-    ticks["action"].view(np.uint32)[150, 3] ^= 1
-    path = tmp_path / "flipped.mcap"
-    metadata = {"robot": whole.metadata["robot"]}
-    log = LogWriter(path, whole.joint_names, whole.command_names, whole.attachments, metadata)
-    for tick in ticks:
-        log.record(tick)
-    assert log.close().written == len(ticks)
-    words = ("replay", str(path), "--mode", "policy", "--json")
-    out = succeed(capsys, *words, status=1)
-    assert "differs" in out and "49 of 50 ticks identical" in " ".join(out.split())
-    table = json.loads(out.splitlines()[-1])
-    assert not table["policy"]["agrees"] and table["policy"]["identical"] == 49
-
-
-def test_a_replay_on_another_processor_says_that_it_compares_by_tolerance(
-    capsys, run_log: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("surefoot.deploy.workstation.replay.processor", lambda: "another")
-    out = " ".join(succeed(capsys, "replay", str(run_log), "--mode", "policy").split())
-    assert "within 0.0001: another ONNX Runtime or processor" in out
-
-
-def test_a_dry_run_is_replayed_without_a_motion_to_compare(capsys, make_log: MakeLog):
-    log = str(make_log(dry_run=True, seconds=0.2))
-    table = succeed_with_json(capsys, "replay", log)
-    assert table["policy"]["agrees"]
-    assert table["sim"] == {"rms": None, "joints": {}}
-    pictures = ("--plot", "log.svg", "--video", "none.mp4")
-    assert "No video" in succeed(capsys, "replay", log, *pictures)
-    assert "simulation" not in Path("log.svg").read_text()
-    assert not Path("none.mp4").exists()
-
-
-def test_a_log_that_was_cut_off_is_replayed_with_a_word(capsys, run_log: Path, tmp_path: Path):
-    cut = tmp_path / "cut.mcap"
-    cut.write_bytes(run_log.read_bytes()[:-30_000])
-    out = " ".join(succeed(capsys, "replay", str(cut), "--mode", "policy").split())
-    assert "cut off" in out and "agrees" in out
