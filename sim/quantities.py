@@ -13,8 +13,10 @@ from enum import Enum
 
 import numpy as np
 
+from ..models.errors import UsageError
+from ..models.robot import Robot
 from .robot_batch import RobotBatch
-from .servos import CONTROLLER_KD, CONTROLLER_KP, MAX_DELAY, VMAX
+from .servos import CONTROLLER_KD, CONTROLLER_KP, MAX_DELAY, SUBSTEPS, VMAX
 
 Vary = Callable[[RobotBatch, np.ndarray, np.ndarray], None]  # robots, ids (k,), values (k, m)
 
@@ -81,6 +83,12 @@ def armature(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     robots.field("dof_armature")[ids, dofs] = robots.model.dof_armature[dofs] * value
 
 
+def joint_damping(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """Viscous friction of the joints, beside the servo's damping [N·m·s/rad]."""
+    dofs = robots.joint_dofs
+    robots.field("dof_damping")[ids, dofs] = robots.model.dof_damping[dofs] + value
+
+
 def command_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Delay of a target on its way to the servo, at most `MAX_DELAY` [s]."""
     robots.field("actuator_delay")[ids] = value
@@ -91,6 +99,11 @@ def imu_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     robots.imperfections.imu_delay[ids] = value / robots.robot.control_period
 
 
+def joint_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """Age of the joints' angles and velocities when they are read, as of the IMU's [s]."""
+    robots.imperfections.joint_delay[ids] = value / robots.robot.control_period
+
+
 def encoder_offset(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Encoder minus true angle [rad]."""
     robots.imperfections.encoder_offset[ids] = value
@@ -99,6 +112,12 @@ def encoder_offset(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> No
 def gyro_bias(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Gyroscope minus true rate [rad/s]."""
     robots.imperfections.gyro_bias[ids] = value
+
+
+def accelerometer_bias(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """Accelerometer minus true specific force, which tilts the gravity found by it [m/s²]."""
+    weight = float(np.linalg.norm(robots.model.opt.gravity))
+    robots.imperfections.gravity_bias[ids] = -value / weight  # at rest it points up
 
 
 def imu_mounting(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
@@ -116,9 +135,19 @@ def push(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     robots.qvel[ids, :2] += value[:, :2]
 
 
+def twist(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """A blow: a sudden change of the base's angular velocity, in its own axes [rad/s]."""
+    robots.qvel[ids, 3:6] += value
+
+
 def _add_mass(robots: RobotBatch, ids: np.ndarray, body: int, value: np.ndarray) -> None:
     mass = robots.field("body_mass")
     factor = 1 + value[:, 0] / mass[ids, body]
+    if (factor <= 0).any():
+        raise UsageError(
+            f"randomisation: found {value.min():.3g} kg for {robots.model.body(body).name}, "
+            f"allowed is more than -{mass[ids, body].min():.3g}: its mass stays above 0"
+        )
     mass[ids, body] *= factor
     robots.field("body_inertia")[ids, body] *= factor[:, None]
 
@@ -140,6 +169,14 @@ class Possible:
     high: float
     per: tuple[Per, ...]
     needs: str = ""  # one of PARTS
+    nominal: Callable[[Robot], float] = lambda _robot: 0.0  # where nothing is varied
+    factor: bool = False  # half is as far from nominal as twice
+    recurs: bool = True  # whether it may act during an episode, too
+    periods: float = math.inf  # of control: no delay is longer
+
+    def bounds(self, robot: Robot) -> tuple[float, float]:
+        """The least and the greatest value for a robot."""
+        return self.low, min(self.high, self.periods * robot.control_period)
 
 
 PARTS: Mapping[str, Callable[[RobotBatch], bool]] = {
@@ -149,24 +186,52 @@ PARTS: Mapping[str, Callable[[RobotBatch], bool]] = {
     "position servos": lambda robots: robots.output == "joint_target",
 }
 _ONE, _JOINTS, _AXES = (Per.ROBOT,), (Per.ROBOT, Per.JOINT), (Per.ROBOT, Per.AXIS)
-_FACTOR = (1e-3, 1e3)
+_BODIES, _BASE, _IMU = (Per.ROBOT, Per.BODY), "a free base", "an IMU"
+_SERVO = "position servos"
+
+
+def _factor(
+    per: tuple[Per, ...], needs: str = "", low: float = 1e-3, recurs: bool = True
+) -> Possible:
+    return Possible(low, 1e3, per, needs, lambda _robot: 1.0, factor=True, recurs=recurs)
+
+
+def _offset(
+    per: tuple[Per, ...], needs: str = "", most: float = math.inf, recurs: bool = True
+) -> Possible:
+    return Possible(-most, most, per, needs, recurs=recurs)
+
+
+def _amount(
+    per: tuple[Per, ...], needs: str = "", recurs: bool = True, periods: float = math.inf
+) -> Possible:
+    return Possible(0.0, math.inf, per, needs, recurs=recurs, periods=periods)
+
+
+# What changes masses would compound within an episode, or leave derived constants behind.
 POSSIBLE: Mapping[Vary, Possible] = {
-    foot_friction: Possible(0.0, 10.0, _ONE, "feet"),
-    mass_scale: Possible(*_FACTOR, (Per.ROBOT, Per.BODY)),
-    payload: Possible(-math.inf, math.inf, _ONE, "a free base"),
-    held_mass: Possible(0.0, math.inf, _ONE),
-    centre_of_mass: Possible(-1.0, 1.0, _AXES, "a free base"),
-    motor_strength: Possible(0.0, math.inf, _JOINTS),
-    supply_voltage: Possible(*_FACTOR, _JOINTS),
-    stiffness: Possible(*_FACTOR, _JOINTS, "position servos"),
-    damping: Possible(0.0, math.inf, _JOINTS, "position servos"),
-    joint_friction: Possible(0.0, math.inf, _JOINTS),
-    armature: Possible(*_FACTOR, _JOINTS),
-    command_delay: Possible(0.0, MAX_DELAY, _JOINTS),
-    imu_delay: Possible(0.0, math.inf, _ONE, "an IMU"),
-    encoder_offset: Possible(-math.pi, math.pi, _JOINTS),
-    gyro_bias: Possible(-math.inf, math.inf, _AXES, "an IMU"),
-    imu_mounting: Possible(-math.pi, math.pi, _AXES, "an IMU"),
-    sensor_noise: Possible(0.0, math.inf, _ONE),
-    push: Possible(-math.inf, math.inf, _AXES, "a free base"),
+    foot_friction: Possible(0.0, 10.0, _ONE, "feet", lambda _robot: 0.8, factor=True),
+    mass_scale: _factor(_BODIES, recurs=False),
+    payload: _offset(_ONE, _BASE, recurs=False),
+    held_mass: _amount(_ONE, recurs=False),
+    centre_of_mass: _offset(_AXES, _BASE, most=1.0, recurs=False),
+    motor_strength: _factor(_JOINTS, low=0.0),
+    supply_voltage: _factor(_JOINTS),
+    stiffness: _factor(_JOINTS, _SERVO),
+    damping: _factor(_JOINTS, _SERVO, low=0.0),
+    joint_friction: _factor(_JOINTS, low=0.0),
+    joint_damping: _amount(_JOINTS),
+    armature: _factor(_JOINTS, recurs=False),
+    command_delay: Possible(
+        0.0, MAX_DELAY, _JOINTS, nominal=lambda robot: robot.control_period / SUBSTEPS
+    ),
+    imu_delay: _amount(_ONE, _IMU, periods=1.0),
+    joint_delay: _amount(_ONE, periods=1.0),
+    encoder_offset: _offset(_JOINTS, most=math.pi),
+    gyro_bias: _offset(_AXES, _IMU),
+    accelerometer_bias: _offset(_AXES, _IMU),
+    imu_mounting: _offset(_AXES, _IMU, most=math.pi),
+    sensor_noise: _amount(_ONE),
+    push: _offset(_AXES, _BASE),
+    twist: _offset(_AXES, _BASE),
 }

@@ -8,7 +8,7 @@ and MuJoCo's derived constants follow both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mujoco
@@ -67,6 +67,11 @@ class Variation:
     every: Uniform | None = None  # time from one draw to the next [s]; None: at each reset
 
     def __post_init__(self) -> None:
+        if self.every and not 0 < self.every.low <= self.every.high:
+            raise UsageError(
+                f"{self.name}: found it every {self.every.low:g} to {self.every.high:g} s, "
+                "allowed is more than 0, the shorter first"
+            )
         if (possible := POSSIBLE.get(self.vary)) is None:  # somebody's own
             return
         low, high = self.distribution.low, self.distribution.high
@@ -80,6 +85,9 @@ class Variation:
                 f"{self.name}: found one value per {self.per.value}, "
                 f"allowed is one per {' or '.join(per.value for per in possible.per)}"
             )
+        if self.every and not possible.recurs:
+            able = ", ".join(vary.__name__ for vary, p in POSSIBLE.items() if p.recurs)
+            raise UsageError(f"{self.name}: found it during an episode, allowed there are {able}")
 
     @property
     def name(self) -> str:
@@ -87,21 +95,30 @@ class Variation:
 
 
 def require_fit(variations: Sequence[Variation], robots: RobotBatch) -> None:
-    """Raise UsageError for a variation that these robots have nothing for."""
+    """Raise UsageError for a variation that these robots have nothing for, or not so much."""
+    robot = robots.robot
     for variation in variations:
         possible = POSSIBLE.get(variation.vary)
-        if possible and possible.needs and not PARTS[possible.needs](robots):
+        if possible is None:
+            continue
+        if possible.needs and not PARTS[possible.needs](robots):
             fit = [v.__name__ for v, p in POSSIBLE.items() if not p.needs or PARTS[p.needs](robots)]
             raise UsageError(
-                f"randomisation: found {variation.name} for {robots.robot.name}, a robot without "
+                f"randomisation: found {variation.name} for {robot.name}, a robot without "
                 f"{possible.needs}, allowed are {', '.join(fit)}"
+            )
+        least, most = possible.bounds(robot)
+        if variation.distribution.high > most:
+            raise UsageError(
+                f"{variation.name}: found values to {variation.distribution.high:g}, "
+                f"allowed for {robot.name} is from {least:g} to {most:g}"
             )
 
 
 # --- what training varies -----------------------------------------------------------------------
 
 
-# Of the quadruped's training.
+# Of the quadruped's training: lengths, masses and speeds are for one of 2.3 kg and 16 cm.
 TRAINING: tuple[Variation, ...] = (
     Variation(foot_friction, Uniform(0.4, 1.1)),
     Variation(mass_scale, Uniform(0.93, 1.07), Per.BODY),
@@ -121,6 +138,31 @@ TRAINING: tuple[Variation, ...] = (
     Variation(sensor_noise, Uniform(0.0, 1.5)),
     Variation(push, Uniform(-0.3, 0.3), Per.AXIS, every=Uniform(2.0, 6.0)),
 )
+
+
+
+def resized(
+    variations: Sequence[Variation], mass: float = 1.0, length: float = 1.0, speed: float = 1.0
+) -> tuple[Variation, ...]:
+    """The same for a robot of `mass` and `length` times as much, shoved by `speed` times as much.
+
+    Factors, angles and delays do not depend on a robot's size.
+    """
+    scales = {payload: mass, centre_of_mass: length, push: speed}
+
+    def scaled(variation: Variation) -> Variation:
+        scale, span = scales.get(variation.vary, 1.0), variation.distribution
+        return replace(variation, distribution=Uniform(scale * span.low, scale * span.high))
+
+    return tuple(map(scaled, variations))
+
+
+# Of Go1's: 13 kg, 29 cm. What it is shoved by grows as its walking speed, by Froude's number, with
+# the root of its height.
+GO1_TRAINING = resized(TRAINING, mass=5.65, length=1.8, speed=1.8**0.5)
+
+# Of the biped's: 3 kg. It is taller than the quadruped, and on narrower feet.
+BIPED_TRAINING = resized(TRAINING, mass=1.3)
 
 # Of the arm's training, whose position servos have a stiffness.
 ARM_TRAINING: tuple[Variation, ...] = (
@@ -168,17 +210,18 @@ def read(rows: Sequence[Mapping[str, Any]]) -> tuple[Variation, ...]:
     """The variations behind what `describe` gave.
 
     Raises:
-        UsageError: a term that there is not, or values that are not possible for it.
+        UsageError: a term or a part that there is not, or values that are not possible for it.
     """
-    terms = {vary.__name__: vary for vary in POSSIBLE}
+    terms, parts = {vary.__name__: vary for vary in POSSIBLE}, {per.value: per for per in Per}
     for row in rows:
-        if row["what"] not in terms:
-            raise UsageError(f"randomisation: found {row['what']}, allowed are {', '.join(terms)}")
+        for found, allowed in ((row["what"], terms), (row["per"], parts)):
+            if found not in allowed:
+                raise UsageError(f"randomisation: found {found}, allowed are {', '.join(allowed)}")
     return tuple(
         Variation(
             terms[row["what"]],
             Uniform(row["low"], row["high"]),
-            Per(row["per"]),
+            parts[row["per"]],
             Uniform(*row["every"]) if row["every"] else None,
         )
         for row in rows

@@ -77,8 +77,8 @@ class RobotBatch:
         # Of the base, in its own frame. Shapes (N, 3).
         self.gravity = np.tile([0.0, 0.0, -1.0], (num_envs, 1))  # unit vector pointing down
         self.linear_velocity = np.zeros((num_envs, 3))  # [m/s]
-        self._gyro_before = np.zeros((num_envs, 3))
-        self._gravity_before = np.zeros((num_envs, 3))
+        widths = {"gravity": 3, "gyro": 3, "joint_pos": n, "joint_vel": n}
+        self._before = {name: np.zeros((num_envs, width)) for name, width in widths.items()}
         self._reset_history, self._history_ctrl = _fresh_history(self.model)
 
     @property
@@ -152,12 +152,14 @@ class RobotBatch:
         Shapes (N, …), float64.
         """
         wrong, said = self.imperfections, {}
+        now, before = self._motion(), self._before
+        truth = {name: (now[name], before[name]) for name in now}
         if self.floating:
-            said["gravity"] = measured_gravity(wrong, (self.gravity, self._gravity_before), rng)
-        joints = measured_joints(wrong, self.joint_pos, self.joint_vel, rng)
+            said["gravity"] = measured_gravity(wrong, truth["gravity"], rng)
+        joints = measured_joints(wrong, truth["joint_pos"], truth["joint_vel"], rng)
         said["joint_pos"], said["joint_vel"] = joints
         if self.floating:
-            said["gyro"] = measured_gyro(wrong, (self.angular_velocity, self._gyro_before), rng)
+            said["gyro"] = measured_gyro(wrong, truth["gyro"], rng)
         return said
 
     def _look(self, ids: np.ndarray | slice) -> None:
@@ -167,11 +169,16 @@ class RobotBatch:
             self.gravity[ids] = -rotate_inverse(rotation, UP)
             self.linear_velocity[ids] = rotate_inverse(rotation, self.qvel[ids, :3])
 
+    def _motion(self) -> dict[str, np.ndarray]:
+        """The truth behind what sensors say, by name. Each (N, …)."""
+        joints = {"joint_pos": self.joint_pos, "joint_vel": self.joint_vel}
+        base = {"gravity": self.gravity, "gyro": self.angular_velocity} if self.floating else {}
+        return base | joints
+
     def _remember_motion(self, ids: np.ndarray | slice) -> None:
-        """What the IMU's values of this tick may be late by."""
-        if self.floating:
-            self._gyro_before[ids] = self.angular_velocity[ids]
-            self._gravity_before[ids] = self.gravity[ids]
+        """What the sensors' values of this tick may be late by."""
+        for name, values in self._motion().items():
+            self._before[name][ids] = values[ids]
 
     def get_state(self) -> dict[str, Any]:
         """Everything that the next step depends on, as arrays."""
@@ -179,8 +186,7 @@ class RobotBatch:
             "state": self.batch.state.copy(),
             "fields": {name: values.copy() for name, values in self._fields.items()},
             "imperfections": {k: v.copy() for k, v in vars(self.imperfections).items()},
-            "gyro_before": self._gyro_before.copy(),
-            "gravity_before": self._gravity_before.copy(),
+            "before": {k: v.copy() for k, v in self._before.items()},
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -191,8 +197,8 @@ class RobotBatch:
             self.batch.set_const()
         for name, values in state["imperfections"].items():
             getattr(self.imperfections, name)[:] = values
-        self._gyro_before[:] = state["gyro_before"]
-        self._gravity_before[:] = state["gravity_before"]
+        for name, values in state["before"].items():
+            self._before[name][:] = values
         self.batch.state[:] = state["state"]
         self._look(slice(None))
 

@@ -24,41 +24,44 @@ class Imperfections:
 
     encoder_offset: np.ndarray  # [rad]. Shape (N, n)
     gyro_bias: np.ndarray  # [rad/s]. Shape (N, 3)
+    gravity_bias: np.ndarray  # of the unit vector. Shape (N, 3)
     mounting: np.ndarray  # rotation vector of the IMU against its nominal pose [rad]. Shape (N, 3)
     imu_delay: np.ndarray  # as a fraction of a control period, 0 to 1. Shape (N, 1)
+    joint_delay: np.ndarray  # the same of the joints' values. Shape (N, 1)
     noise: np.ndarray  # scale of all sensor noise. Shape (N, 1)
 
     @classmethod
     def none(cls, num_envs: int, joints: int) -> Imperfections:
         """Perfect sensors."""
-        wide, three, one = (np.zeros((num_envs, k)) for k in (joints, 3, 1))
-        return cls(wide, three, three.copy(), one, one.copy())
+        widths = (joints, 3, 3, 3, 1, 1, 1)
+        return cls(*(np.zeros((num_envs, width)) for width in widths))
 
 
-Truth = tuple[np.ndarray, np.ndarray]  # now, and a control period ago. Shapes (N, 3)
+Truth = tuple[np.ndarray, np.ndarray]  # now, and a control period ago. Shapes (N, k)
 
 
 def measured_gravity(wrong: Imperfections, truth: Truth, rng: np.random.Generator) -> np.ndarray:
     """Unit vector pointing down, in the base frame. Shape (N, 3)."""
-    gravity = rotate_small(wrong.mounting, _delayed(wrong, truth))
+    gravity = rotate_small(wrong.mounting, _delayed(wrong.imu_delay, truth)) + wrong.gravity_bias
     gravity = gravity + _noise(rng, wrong, GRAVITY_NOISE, 3)
     return gravity / np.linalg.norm(gravity, axis=1, keepdims=True)
 
 
 def measured_joints(
-    wrong: Imperfections, joint_pos: np.ndarray, joint_vel: np.ndarray, rng: np.random.Generator
+    wrong: Imperfections, joint_pos: Truth, joint_vel: Truth, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Angles [rad] and velocities [rad/s] from the true ones. Shapes (N, n)."""
-    n = joint_pos.shape[1]
+    n = wrong.encoder_offset.shape[1]
+    pos, vel = (_delayed(wrong.joint_delay, truth) for truth in (joint_pos, joint_vel))
     return (
-        joint_pos + wrong.encoder_offset + _noise(rng, wrong, JOINT_POS_NOISE, n),
-        joint_vel + _noise(rng, wrong, JOINT_VEL_NOISE, n),
+        pos + wrong.encoder_offset + _noise(rng, wrong, JOINT_POS_NOISE, n),
+        vel + _noise(rng, wrong, JOINT_VEL_NOISE, n),
     )
 
 
 def measured_gyro(wrong: Imperfections, truth: Truth, rng: np.random.Generator) -> np.ndarray:
     """Angular velocity in the base frame [rad/s]. Shape (N, 3)."""
-    gyro = rotate_small(wrong.mounting, _delayed(wrong, truth))
+    gyro = rotate_small(wrong.mounting, _delayed(wrong.imu_delay, truth))
     return gyro + wrong.gyro_bias + _noise(rng, wrong, GYRO_NOISE, 3)
 
 
@@ -67,9 +70,9 @@ def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return vector + cross(rotation, vector)
 
 
-def _delayed(wrong: Imperfections, truth: Truth) -> np.ndarray:
+def _delayed(delay: np.ndarray, truth: Truth) -> np.ndarray:
     now, before = truth
-    return (1 - wrong.imu_delay) * now + wrong.imu_delay * before
+    return (1 - delay) * now + delay * before
 
 
 def _noise(rng: np.random.Generator, wrong: Imperfections, deviation: float, k: int) -> np.ndarray:
