@@ -78,7 +78,7 @@ class Session:
     def __init__(self, policy: TrainedPolicy, seed: int = 0) -> None:
         """A nominal robot at its start. Raises UsageError where no task has such commands."""
         self._policy = policy
-        self._trial = trial_for(policy.commands, policy.output)
+        self._trial = trial_for(policy.commands, policy.robot, policy.output)
         self.env = self._trial.make(1, policy.robot, ())
         self._rng = np.random.default_rng([seed, 2])
         self.lower = np.array([part.lower for part in policy.commands])

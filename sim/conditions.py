@@ -17,9 +17,11 @@ from .randomisation import Uniform, Variation
 BEYOND = 1.75
 
 FRICTION_ONLY: tuple[Variation, ...] = (Variation(foot_friction, Uniform(0.4, 1.0)),)
-SHOVES: tuple[Variation, ...] = (
-    Variation(push, Uniform(-0.5, 0.5), Per.AXIS, every=Uniform(2.0, 4.0)),
-)
+
+
+def shoves(most: float) -> tuple[Variation, ...]:
+    """Now and then, by up to `most` along each axis [m/s]."""
+    return (Variation(push, Uniform(-most, most), Per.AXIS, every=Uniform(2.0, 4.0)),)
 
 
 def conditions(

@@ -30,6 +30,15 @@ class Course:
         self.commanded, self.walked = np.zeros(num_envs), np.zeros(num_envs)  # [m]
         self._scan = size * SCAN  # [m]
 
+    def deal(self) -> None:
+        """Deal out the levels, too: every kind at every level, before any of them again."""
+        self.level[:] = np.arange(len(self.level)) // len(KINDS) % self.terrain.levels
+
+    def names(self) -> dict[str, np.ndarray]:
+        """What each robot begins on: the kind by its name, the level from 1. Each str, (N,)."""
+        kinds = np.array([kind.__name__ for kind in KINDS])
+        return {"kind": kinds[self.kind], "level": (self.level + 1).astype(str)}
+
     def begin(self, ids: np.ndarray, survived: np.ndarray) -> np.ndarray:
         """Where the next episodes of robots `ids` begin, x and y [m]. Shapes (k,) → (k, 2).
 

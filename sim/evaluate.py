@@ -10,7 +10,7 @@ What is measured is recorded first, tick by tick, and computed then by pure func
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,9 +20,11 @@ from ..models.errors import UsageError
 from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.task import CommandPart
-from .conditions import FRICTION_ONLY, SHOVES, conditions
+from .conditions import FRICTION_ONLY, conditions, shoves
+from .course import Course
+from .gaits import gait_of
 from .measures import Measures, Recording
-from .randomisation import ARM_TORQUE_TRAINING, ARM_TRAINING, TRAINING, Variation
+from .randomisation import ARM_TORQUE_TRAINING, ARM_TRAINING, Variation, by_part
 from .reach import ReachEnv
 from .reach_measures import ReachMeasures
 from .walk import WalkEnv
@@ -65,6 +67,8 @@ class MeasuredEnv(Protocol):
     num_envs: int
     period: float  # of a step [s]
     inputs: dict[str, np.ndarray]  # of the policy, each (N, width)
+    drawn: dict[str, np.ndarray]  # what varies of the episodes, each (N, m)
+    course: Course | None  # where the ground is not level
 
     @property
     def robots(self) -> Motion:
@@ -89,33 +93,47 @@ class MeasuredEnv(Protocol):
         ...
 
 
+Make = Callable[[int, Robot, Sequence[Variation]], Any]  # N, robot, variations → environment
+
+
 @dataclass(frozen=True)
 class Trial:
     """How policies are evaluated at one task."""
 
-    make: Callable[[int, Robot, Sequence[Variation]], Any]  # N, robot, variations → environment
+    make: Make
     nominal: Sequence[Variation]
     pushes: Sequence[Variation]
     training: Sequence[Variation]
     achieved: Callable[[Any], np.ndarray]  # environment → what became of the command, (N, c)
     measures: Callable[[Any], Callable[[Recording], Measures]]  # environment → what measures
     command_period: float | None  # None: one command for each episode [s]
+    on_terrain: Make | None = None  # None: the task knows level ground only
 
 
-def walking(output: Output) -> Trial:
+def walking(robot: Robot, output: Output) -> Trial:
     """Velocities to follow."""
+    gait = gait_of(robot)
     return Trial(
         make=lambda count, robot, variations: WalkEnv(count, robot, variations),
         nominal=FRICTION_ONLY,
-        pushes=SHOVES,
-        training=TRAINING,
+        pushes=shoves(gait.shove),
+        training=gait.randomisation,
         achieved=walk_velocity,
         measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
         command_period=COMMAND_PERIOD,
+        on_terrain=walking_on_terrain,
     )
 
 
-def reaching(output: Output) -> Trial:
+def walking_on_terrain(count: int, robot: Robot, variations: Sequence[Variation]) -> WalkEnv:
+    """Robots that begin on every kind of ground at every level, dealt out in turn."""
+    env = WalkEnv(count, robot, variations, terrain=True)
+    assert env.course
+    env.course.deal()
+    return env
+
+
+def reaching(robot: Robot, output: Output) -> Trial:
     """Goals for the tip of an arm."""
     return Trial(
         make=lambda count, robot, variations: ReachEnv(count, robot, variations, output=output),
@@ -135,21 +153,21 @@ def walk_velocity(env: Any) -> np.ndarray:
 
 
 # By the names of the command's parts.
-TRIALS: Mapping[tuple[str, ...], Callable[[Output], Trial]] = {
+TRIALS: Mapping[tuple[str, ...], Callable[[Robot, Output], Trial]] = {
     ("vx", "vy", "yaw_rate"): walking,
     ("x", "y", "z"): reaching,
 }
 
 
-def trial_for(commands: Sequence[CommandPart], output: Output) -> Trial:
-    """The trial for policies of these. Raises UsageError where there is none."""
+def trial_for(commands: Sequence[CommandPart], robot: Robot, output: Output) -> Trial:
+    """The trial for policies of these on a robot. Raises UsageError where there is none."""
     names = tuple(part.name for part in commands)
     if names not in TRIALS:
         known = ", or ".join(" ".join(each) for each in TRIALS)
         raise UsageError(
             f"evaluation: found a policy commanded by {' '.join(names)}, allowed: {known}"
         )
-    return TRIALS[names](output)
+    return TRIALS[names](robot, output)
 
 
 @dataclass(frozen=True)
@@ -159,11 +177,29 @@ class Result:
     variations: Sequence[Variation]
     measures: Measures
     recording: Recording
+    drawn: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What was drawn for each episode, by quantity and part: `stiffness.left_knee`. Each (N,)."""
+    grounds: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """On terrain, the `kind` and the `level` that each episode began on. Each str, (N,)."""
 
     @property
     def figures(self) -> dict[str, Any]:
-        """A summary as plain data."""
-        return self.measures.figures()
+        """A summary as plain data; on terrain, by kind and by level, too."""
+        groups = {f"by_{name}": self._by(labels) for name, labels in self.grounds.items()}
+        return {**self.measures.figures(), **groups}
+
+    def _by(self, labels: np.ndarray) -> dict[str, dict[str, float]]:
+        """Survival and score of the episodes of each label, in the order of the labels."""
+        alive, score = self.recording.alive[-1], self.measures.merit
+        groups = {label: labels == label for label in dict.fromkeys(labels.tolist())}
+        return {
+            label: {
+                "episodes": int(own.sum()),
+                "survival": float(alive[own].mean()),
+                "score": float(score[own].mean()),
+            }
+            for label, own in groups.items()
+        }
 
 
 def evaluate(
@@ -174,6 +210,7 @@ def evaluate(
     episodes: int = 256,
     seed: int = 0,
     on_progress: OnProgress = lambda _share: None,
+    terrain: bool = False,
 ) -> dict[str, Result]:
     """Every condition's result, by its name.
 
@@ -185,21 +222,38 @@ def evaluate(
         episodes: N, under each condition.
         seed: of commands, randomisation and noise.
         on_progress: called with the share done, 0 to 1.
+        terrain: under a further condition, on ground that is not level.
 
     Raises:
-        UsageError: no task has such commands, or the robot is none for it.
+        UsageError: no task has such commands, or the robot is none for it, or the task has no
+            terrain.
     """
-    trial = trial_for(commands, output)
-    plan = conditions(robot, trial.nominal, trial.pushes, trial.training)
+    trial = trial_for(commands, robot, output)
+    plan = {
+        name: (trial.make, variations)
+        for name, variations in conditions(
+            robot, trial.nominal, trial.pushes, trial.training
+        ).items()
+    }
+    if terrain:
+        if trial.on_terrain is None:
+            named = " ".join(part.name for part in commands)
+            raise UsageError(
+                f"terrain: found a policy commanded by {named}, allowed is one of vx vy yaw_rate"
+            )
+        plan["terrain"] = (trial.on_terrain, trial.nominal)
     results = {}
-    for index, (name, variations) in enumerate(plan.items()):
+    for index, (name, (make, variations)) in enumerate(plan.items()):
 
         def report(share: float, done: int = index) -> None:
             on_progress((done + share) / len(plan))
 
-        env = trial.make(episodes, robot, variations)
+        env = make(episodes, robot, variations)
+        grounds = env.course.names() if env.course else {}
         recording = record(policy, env, trial, commands, seed, report)
-        results[name] = Result(variations, trial.measures(env)(recording), recording)
+        measures = trial.measures(env)(recording)
+        drawn = by_part(recording.drawn, variations, env.robots)
+        results[name] = Result(variations, measures, recording, drawn, grounds)
     return results
 
 
@@ -222,6 +276,7 @@ def record(
     torque_limit = env.robots.field("actuator_forcerange")[:, :, 1].copy()
     mass = env.robots.field("body_mass").sum(1)
     alive = np.ones((ticks, env.num_envs), bool)
+    drawn = {name: values.copy() for name, values in env.drawn.items()}
     rows: dict[str, np.ndarray] = {}
     for tick in range(ticks):
         if tick % redraw == 0:
@@ -242,6 +297,8 @@ def record(
                 rows[name] = np.empty((ticks, *value.shape), np.float32)
             rows[name][tick] = value
         alive[tick] = alive[max(tick - 1, 0)] & ~terminated
+        for name, values in drawn.items():
+            np.copyto(values, env.drawn[name], where=alive[tick][:, None])
         on_progress((tick + 1) / ticks)
     return Recording(
         period=env.period,
@@ -249,5 +306,7 @@ def record(
         alive=alive,
         torque_limit=torque_limit,
         mass=mass,
+        drawn=drawn,
+        terrain=env.course.terrain if env.course else None,
         **rows,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..models.robot import Robot
 from ..models.task import CommandPart
+from .randomisation import BIPED_TRAINING, GO1_TRAINING, TRAINING, Variation
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Gait:
     """Of each action: every joint reaches its limits within it."""
     weights: RewardWeights = field(default_factory=RewardWeights)
     """Of the reward's terms."""
+    randomisation: tuple[Variation, ...] = TRAINING
+    """What training varies."""
+    shove: float = 0.5
+    """± along each axis, in an evaluation [m/s]."""
 
     @property
     def commands(self) -> tuple[CommandPart, ...]:
@@ -92,6 +98,8 @@ GO1 = Gait(
     weights=RewardWeights(
         gait=2.0, orientation=-5.0, height=-15.0, slip=-0.2, torque=-2e-4, action_rate=-0.01
     ),
+    randomisation=GO1_TRAINING,
+    shove=0.7,
 )
 BIPED = Gait(
     feet=("left_heel", "left_toe", "right_heel", "right_toe"),
@@ -105,5 +113,11 @@ BIPED = Gait(
     min_height=0.16,
     action_scale=0.3,
     action_limit=6.0,
+    randomisation=BIPED_TRAINING,
 )
-GAITS = {"go1": GO1, "biped": BIPED}  # by robot; another walks as the quadruped does
+GAITS = {"go1": GO1, "biped": BIPED}  # by robot
+
+
+def gait_of(robot: Robot) -> Gait:
+    """How a robot walks; one that nobody has said anything about, as the quadruped does."""
+    return GAITS.get(robot.name, QUADRUPED)

@@ -8,12 +8,14 @@ figure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from .statistics import interquartile_interval, interquartile_mean, share_interval
+from .terrain import Terrain
 
 SATURATED = 0.95  # of the torque limit
 
@@ -36,6 +38,10 @@ class Recording:
     qpos: np.ndarray  # MuJoCo's positions. (T, N, nq)
     torque_limit: np.ndarray  # [N·m]. (N, n)
     mass: np.ndarray  # [kg]. (N,)
+    drawn: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By the names of what varied; what recurs, as it was the last time. NaN: never. (N, m)"""
+    terrain: Terrain | None = None
+    """The ground, where it is not level."""
 
 
 class Measures(Protocol):

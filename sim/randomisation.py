@@ -140,7 +140,6 @@ TRAINING: tuple[Variation, ...] = (
 )
 
 
-
 def resized(
     variations: Sequence[Variation], mass: float = 1.0, length: float = 1.0, speed: float = 1.0
 ) -> tuple[Variation, ...]:
@@ -201,9 +200,31 @@ def disturb(
     variation: Variation, robots: RobotBatch, ids: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw one variation for robots `ids` (k,), as they are. Returns what was drawn, (k, m)."""
-    value = variation.distribution.sample(rng, (len(ids), _columns(robots.model, variation.per)))
+    value = variation.distribution.sample(rng, (len(ids), values_per(robots.model, variation.per)))
     variation.vary(robots, ids, value)
     return value
+
+
+UNUSED = ("mass_scale.world", "push.z")  # drawn, but part of no robot
+
+
+def by_part(
+    drawn: Mapping[str, np.ndarray], variations: Sequence[Variation], robots: RobotBatch
+) -> dict[str, np.ndarray]:
+    """What was drawn, each (N, m), as one column (N,) for each value, as `stiffness.left_knee`."""
+    model = robots.model
+    parts = {
+        Per.ROBOT: [""],
+        Per.BODY: [f".{model.body(i).name}" for i in range(model.nbody)],
+        Per.JOINT: [f".{name}" for name in robots.robot.joint_names],
+        Per.AXIS: [".x", ".y", ".z"],
+    }
+    return {
+        name: drawn[variation.name][:, i]
+        for variation in variations
+        for i, part in enumerate(parts[variation.per])
+        if (name := variation.name + part) not in UNUSED
+    }
 
 
 def read(rows: Sequence[Mapping[str, Any]]) -> tuple[Variation, ...]:
@@ -242,5 +263,6 @@ def describe(variations: Sequence[Variation]) -> list[dict[str, Any]]:
     ]
 
 
-def _columns(model: mujoco.MjModel, per: Per) -> int:
+def values_per(model: mujoco.MjModel, per: Per) -> int:
+    """How many values are drawn for one robot."""
     return {Per.ROBOT: 1, Per.BODY: model.nbody, Per.JOINT: model.nu, Per.AXIS: 3}[per]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -18,7 +19,8 @@ from gymnasium.vector.utils import batch_space
 from ..models.limits import Limits, Output, limit_target, limit_torque
 from ..models.observation import Term, observe, width
 from ..models.task import CommandPart, Mirror
-from .randomisation import Variation, disturb, randomise, require_fit
+from .course import Course
+from .randomisation import Variation, disturb, randomise, require_fit, values_per
 from .robot_batch import RobotBatch
 
 
@@ -34,6 +36,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
     outputs: tuple[Output, ...] = ("joint_target",)  # that the task can be learned with
     output: Output = "joint_target"
     has_terrain = False  # whether the task can be on ground that is not level
+    course: Course | None = None  # where it is
     # Joint target = default pose + action_scale · action [rad], or torque = action_scale · action.
     action_scale: float | tuple[float, ...]
     action_limit: float  # of each action: every joint reaches its limits within it
@@ -83,6 +86,11 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.command = np.zeros((num_envs, len(self.commands)))
         self.ticks = np.zeros(num_envs, np.int64)  # since the episode began
         self.next_draw = np.zeros((len(self.during), num_envs))  # when `during` acts again [s]
+        # By the variations' names, as it is or was the last time; NaN: not yet. Each (N, m).
+        nothing = partial(np.full, fill_value=np.nan)
+        self.drawn = {
+            v.name: nothing((num_envs, values_per(robots.model, v.per))) for v in randomisation
+        }
         self.action = np.zeros((num_envs, n))  # the previous one, raw
         self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad], or [N·m]
         self.reasons = np.zeros((num_envs, n), np.uint8)  # why the limiter changed it
@@ -238,11 +246,15 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         for (variation, every), due in zip(self.during, self.next_draw, strict=True):
             ids = np.flatnonzero(self.time >= due)
             if len(ids):
-                disturb(variation, self.robots, ids, self.np_random)
+                drawn = disturb(variation, self.robots, ids, self.np_random)
+                self.drawn[variation.name][ids] = drawn
                 due[ids] += every.sample(self.np_random, (len(ids),))
 
     def _reset(self, ids: np.ndarray) -> None:
-        randomise(self.at_reset, self.robots, ids, self.np_random)
+        for values in self.drawn.values():
+            values[ids] = np.nan
+        for name, values in randomise(self.at_reset, self.robots, ids, self.np_random).items():
+            self.drawn[name][ids] = values
         qpos, qvel = self.initial_state(ids)
         self.robots.reset(ids, qpos, qvel)
         self.ticks[ids] = 0
@@ -302,6 +314,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             "robots": self.robots.get_state(),
             "arrays": {name: getattr(self, name).copy() for name in self._STATE},
             "inputs": {name: value.copy() for name, value in self.inputs.items()},
+            "drawn": {name: value.copy() for name, value in self.drawn.items()},
             "random": self.np_random.bit_generator.state,
         }
 
@@ -311,4 +324,5 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         for name, value in state["arrays"].items():
             setattr(self, name, value.copy())
         self.inputs = {name: value.copy() for name, value in state["inputs"].items()}
+        self.drawn = {name: value.copy() for name, value in state["drawn"].items()}
         self.np_random.bit_generator.state = state["random"]

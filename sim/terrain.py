@@ -72,6 +72,10 @@ class Terrain:
         """The same places within the first period. Shape (..., 2)."""
         return xy % self.period
 
+    def shortest(self, way: np.ndarray) -> np.ndarray:
+        """The shortest ways between the same places, of those between any. Shape (..., 2)."""
+        return way - self.period * np.round(way / self.period)
+
 
 def make_terrain(size: float, seed: int = 0, levels: int = LEVELS) -> Terrain:
     """All kinds at all levels, for a robot of standing height `size` [m]."""

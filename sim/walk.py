@@ -20,8 +20,8 @@ from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.rotation import heading
 from .course import Course
-from .gaits import GAITS, QUADRUPED, Gait, RewardWeights
-from .randomisation import TRAINING, Variation
+from .gaits import Gait, RewardWeights, gait_of
+from .randomisation import Variation
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
 from .servos import training_model
@@ -77,7 +77,7 @@ class WalkEnv(RobotEnv):
         self,
         num_envs: int = 1,
         robot: str | Robot = "quadruped",
-        randomisation: Sequence[Variation] = TRAINING,
+        randomisation: Sequence[Variation] | None = None,
         gait: Gait | None = None,
         nthread: int = 0,
         terrain: bool = False,
@@ -87,8 +87,9 @@ class WalkEnv(RobotEnv):
         Args:
             num_envs: N.
             robot: one with legs, or its name or path as `load_robot` takes it.
-            randomisation: what varies from episode to episode, and during one; () for none.
-            gait: how it is to walk; None: as `GAITS` says, or as the quadruped does.
+            randomisation: what varies from episode to episode, and during one; () for none; None:
+                what suits the gait.
+            gait: how it is to walk; None: as `gait_of` says.
             nthread: threads that step the physics; 0: as many as there are processors.
             terrain: walk on rough ground, blocks, steps and slopes, from easy to hard as it is
                 earned; without it, on level ground.
@@ -103,7 +104,7 @@ class WalkEnv(RobotEnv):
         ground = make_terrain(self.standing_height) if terrain else None
         self.course = Course(ground, num_envs, self.standing_height) if ground else None
         robots = RobotBatch(robot, num_envs, nthread, terrain=ground)
-        self.gait = gait = gait or GAITS.get(robot.name, QUADRUPED)
+        self.gait = gait = gait or gait_of(robot)
         _require_feet(robots, gait.feet)
         self.action_scale, self.action_limit = gait.action_scale, gait.action_limit
         self.clock_period, self.commands = gait.period, gait.commands
@@ -111,7 +112,8 @@ class WalkEnv(RobotEnv):
         names = [field.name for field in fields(RewardWeights)]
         self.seen = PRIVILEGED + (GROUND if terrain else ())  # by the critic
         mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
-        super().__init__(robots, terms, names, mirror, randomisation)
+        varied = gait.randomisation if randomisation is None else randomisation
+        super().__init__(robots, terms, names, mirror, varied)
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
         self.feet_before = np.zeros((num_envs, len(gait.feet), 3))

@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from .measures import Effort, Recording, effort, mean, mean_while, pooled
+from .recovery import BACK, IN_TIME, MET, MISSED, TILTED, UPRIGHT, held, recoveries, tilt
+from .statistics import share_interval
 
 GRAVITY = 9.81  # [m/s²]
 STRIDE = 0.5  # a path is made of straight lines as long as this: the sway of a trot is no path [s]
@@ -23,6 +25,8 @@ class WalkMeasures(Effort):
     scored: np.ndarray  # ticks that count for the errors: settled, and before a fall
     errors: np.ndarray  # root mean squares of vx, vy [m/s], yaw rate [rad/s]. Shape (N, 3)
     cost_of_transport: np.ndarray  # ∫ Σ max(τ ω, 0) dt / (m g path)
+    disturbances: np.ndarray  # how often it was thrown off its way, see recovery.py
+    recovered: np.ndarray  # from how many of these it was back in time
     still_score: np.ndarray  # of one who never moves, under the same commands
     still_errors: np.ndarray  # likewise. Shape (N, 3)
 
@@ -32,7 +36,9 @@ class WalkMeasures(Effort):
         settled, command = recording.settled, recording.command
         counted = settled[:, None] & recording.alive
         error = recording.achieved - command
-        score = np.exp(-np.square(error[..., :2]).sum(-1) / sigma2)
+        missed2 = np.square(error[..., :2]).sum(-1)
+        score = np.exp(-missed2 / sigma2)
+        disturbances, recovered = _disturbances(recording, np.sqrt(missed2 / sigma2))
         squares = [mean_while(counted, np.square(error[..., i])) for i in range(len(AXES))]
         still = np.exp(-np.square(command[settled, :, :2]).sum(-1) / sigma2)
         return cls(
@@ -41,6 +47,8 @@ class WalkMeasures(Effort):
             scored=counted.sum(0),
             errors=np.sqrt(np.stack(squares, -1)),
             cost_of_transport=cost_of_transport(recording),
+            disturbances=disturbances,
+            recovered=recovered,
             still_score=still.mean(0, dtype=float),
             still_errors=np.sqrt(np.square(command[settled]).mean(0, dtype=float)),
         )
@@ -56,22 +64,41 @@ class WalkMeasures(Effort):
             "score": self.score,
             **{f"{axis}_error": self.errors[:, i] for i, axis in enumerate(AXES)},
             "cost_of_transport": self.cost_of_transport,
+            "disturbances": self.disturbances.astype(float),
+            "recovered": self.recovered.astype(float),
             **super().values(),
         }
 
     def figures(self) -> dict[str, Any]:
         """A summary as plain data."""
         still = np.sqrt(np.square(self.still_errors).mean(0))
+        count, back = int(self.disturbances.sum()), int(self.recovered.sum())
         return {
             **super().figures(),
             "score": float(self.score.mean()),
             "rmse": {axis: pooled(self.errors[:, i], self.scored) for i, axis in enumerate(AXES)},
             "cost_of_transport": mean(self.cost_of_transport),
+            "disturbances": count,
+            "recovery": back / count if count else None,
+            "recovery_interval": share_interval(back, count) if count else None,
             "standing_still": {
                 "score": float(self.still_score.mean()),
                 **dict(zip(AXES, still.tolist(), strict=True)),
             },
         }
+
+
+def _disturbances(recording: Recording, missed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `recoveries`, for a miss in σ (T, N)."""
+    tilted = tilt(recording.qpos)
+    on_way = (missed <= MET) & (tilted <= UPRIGHT) & recording.alive
+    return recoveries(
+        upset=(missed > MISSED) | (tilted > TILTED),
+        calm=held(on_way, round(BACK / recording.period)),
+        alive=recording.alive,
+        settled=recording.settled,
+        limit=round(IN_TIME / recording.period),
+    )
 
 
 def cost_of_transport(recording: Recording) -> np.ndarray:
@@ -84,7 +111,10 @@ def cost_of_transport(recording: Recording) -> np.ndarray:
     whole = recording.alive[marks[1:]]  # (strides, N)
     power = np.maximum(recording.torque * recording.joint_vel, 0).sum(-1, dtype=float)  # (T, N)
     work = np.add.reduceat(power[1 : marks[-1] + 1], marks[:-1], axis=0) * recording.period
-    steps = np.linalg.norm(np.diff(recording.qpos[marks, :, :2], axis=0), axis=-1)
+    moved = np.diff(recording.qpos[marks, :, :2], axis=0)
+    if recording.terrain:  # who walked out on one side was put back on the other
+        moved = recording.terrain.shortest(moved)
+    steps = np.linalg.norm(moved, axis=-1)
     path = (steps * whole).sum(0, dtype=float)
     energy = (work * whole).sum(0)
     far = path >= SHORTEST_PATH

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from surefoot.models.errors import UsageError
 from surefoot.models.robot_file import load_robot
-from surefoot.sim.conditions import FRICTION_ONLY, SHOVES, conditions, widened
+from surefoot.sim.conditions import FRICTION_ONLY, conditions, shoves, widened
 from surefoot.sim.randomisation import TRAINING, Per, Uniform, Variation, randomise
 from surefoot.sim.robot_batch import RobotBatch
 from surefoot.sim.servos import MAX_DELAY
@@ -17,10 +17,11 @@ TRAINED = {v.name: v.distribution for v in TRAINING}
 
 
 def test_the_conditions_in_their_order():
-    plan = conditions(ROBOT, FRICTION_ONLY, SHOVES, TRAINING)
+    pushes = shoves(0.5)
+    plan = conditions(ROBOT, FRICTION_ONLY, pushes, TRAINING)
     assert list(plan) == ["nominal", "pushes", "randomised", "beyond"]
     assert plan["nominal"] == FRICTION_ONLY
-    assert plan["pushes"] == FRICTION_ONLY + SHOVES
+    assert plan["pushes"] == FRICTION_ONLY + pushes
     assert plan["randomised"] == TRAINING
     assert [v.name for v in plan["beyond"]] == [v.name for v in TRAINING]
 

@@ -27,7 +27,7 @@ REDRAW, SETTLING = 250, 50  # 5 s and 1 s
 ROBOT = load_robot("quadruped")
 COMMAND_RANGE, SIGMA2 = np.array(QUADRUPED.command_range), QUADRUPED.track_sigma2
 COMMANDS = QUADRUPED.commands
-WALKING = walking("joint_target")
+WALKING = walking(ROBOT, "joint_target")
 LIMIT, MASS = 2.0, 2.5  # torque limit [N·m] and mass [kg] of the robots that are written down
 
 
@@ -61,6 +61,8 @@ class ScriptedEnv:
         self.errors, self.fall_at = errors, fall_at or {}
         self.command = np.zeros((self.num_envs, 3))
         self.inputs = {"command": np.zeros((self.num_envs, 3), np.float32)}
+        self.course = None
+        self.drawn: dict[str, np.ndarray] = {}
         self.commands: list[np.ndarray] = []
         self.actions: list[np.ndarray] = []
         self.seed: int | None = None
@@ -398,8 +400,9 @@ def test_a_policy_with_other_commands_is_refused():
     with pytest.raises(
         UsageError, match=r"found a policy commanded by tail, allowed: vx vy yaw_rate, or x y z$"
     ):
-        trial_for([CommandPart("tail", "rad", -1, 1)], "joint_target")
+        trial_for([CommandPart("tail", "rad", -1, 1)], ROBOT, "joint_target")
     swapped = (COMMANDS[1], COMMANDS[0], COMMANDS[2])
     with pytest.raises(UsageError, match="vy vx yaw_rate"):
-        trial_for(swapped, "joint_target")
-    assert trial_for(ReachEnv.commands, "joint_torque").training == ARM_TORQUE_TRAINING
+        trial_for(swapped, ROBOT, "joint_target")
+    arm = load_robot("arm")
+    assert trial_for(ReachEnv.commands, arm, "joint_torque").training == ARM_TORQUE_TRAINING
