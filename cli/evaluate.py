@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..models.errors import UsageError
 from ..sim.evaluate import MOST_EPISODES, Result, evaluate
-from .tables import evaluation_table
+from .tables import evaluation_table, terrain_table
 from .terminal import open_console, require_file
 from .trained import TrainedPolicy, open_policy
 
@@ -29,9 +30,9 @@ class Arguments:
     Each walking episode lasts 20 s, with a velocity commanded anew every 5 s within what the policy
     was trained for; the second after that is left out. Tracking score: 1 where the horizontal
     velocity is as commanded, falling off with the error, 0 after a fall. Nominal: only the floor's
-    friction differs between episodes; pushes: shoved by up to 0.5 m/s every 2 to 4 s; randomised:
-    all that training randomises; beyond: that, in wider ranges. A robot that just stands still
-    scores too, and the table says how much: a policy has to be better than that.
+    friction differs between episodes; pushes: shoved every 2 to 4 s, a quadruped by up to 0.5 m/s;
+    randomised: all that training randomises; beyond: that, in wider ranges. A robot that just
+    stands still scores too, and the table says how much: a policy has to be better than that.
     docs/evaluation.md has the protocol and the definitions in full.
     """
 
@@ -49,6 +50,9 @@ class Arguments:
     where the policy lies in its run's folder."""
     values: Path | None = None
     """Write every episode's values as a .csv file."""
+    terrain: bool = False
+    """Also measure a walk on ground that is not level, as is done without this where a policy was
+    trained there: every kind of it at every level."""
     json: bool = False
     """End with one JSON object on the last line."""
 
@@ -63,7 +67,8 @@ def run(arguments: Arguments) -> int:
         if path:
             require_file(path, flag, (ending,))
     policy = open_policy(arguments.policy, arguments.robot)
-    results = _results(policy, arguments.episodes, arguments.seed, console)
+    terrain = arguments.terrain or policy.terrain
+    results = _results(policy, arguments.episodes, arguments.seed, terrain, console)
     figures = {name: result.figures for name, result in results.items()}
     show(figures, arguments.policy, console)
     if arguments.values:
@@ -87,32 +92,44 @@ def measure(
     Raises:
         PolicyError, UsageError: as `open_policy` and `evaluate`.
     """
-    results = _results(open_policy(policy, robot), episodes, seed, console)
+    opened = open_policy(policy, robot)
+    results = _results(opened, episodes, seed, opened.terrain, console)
     return {name: result.figures for name, result in results.items()}
 
 
 def show(figures: Mapping[str, Mapping[str, Any]], policy: Path, console: Console) -> None:
     """The table, and a word where the policy does no more than to stand."""
     console.print(evaluation_table(figures, f"{policy}"))
+    if "terrain" in figures:
+        console.print(terrain_table(figures["terrain"]))
     measure = "score" if "score" in next(iter(figures.values())) else "success"
     if all(f[measure] < f["standing_still"][measure] + LITTLE for f in figures.values()):
         console.print("It does hardly better than a robot that stands still: train longer.")
 
 
 def write_values(results: Mapping[str, Result], path: Path) -> None:
-    """A row for each episode: its condition, its number, what was measured; empty where nothing."""
+    """A row for each episode: its condition and number, what was measured, what was drawn for it.
+
+    A cell is empty where there is nothing, or where the condition does not vary the quantity.
+    """
+    tables = {name: _columns(result) for name, result in results.items()}
+    names = dict.fromkeys(column for table in tables.values() for column in table)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        for index, (condition, result) in enumerate(results.items()):
-            values = result.measures.values()
-            if not index:
-                writer.writerow(["condition", "episode", *values])
-            for episode, row in enumerate(zip(*(v.tolist() for v in values.values()), strict=True)):
-                writer.writerow([condition, episode, *("" if x != x else x for x in row)])
+        writer = csv.DictWriter(file, ["condition", "episode", *names])
+        writer.writeheader()
+        for condition, table in tables.items():
+            for episode, row in enumerate(zip(*(v.tolist() for v in table.values()), strict=True)):
+                cells = {name: x for name, x in zip(table, row, strict=True) if x == x}  # no NaN
+                writer.writerow({"condition": condition, "episode": episode, **cells})
+
+
+def _columns(result: Result) -> dict[str, np.ndarray]:
+    grounds = {f"ground_{name}": labels for name, labels in result.grounds.items()}
+    return {**result.measures.values(), **grounds, **result.drawn}
 
 
 def _results(
-    policy: TrainedPolicy, episodes: int, seed: int, console: Console
+    policy: TrainedPolicy, episodes: int, seed: int, terrain: bool, console: Console
 ) -> dict[str, Result]:
     if not 1 <= episodes <= MOST_EPISODES:
         raise UsageError(f"--episodes: found {episodes}, allowed is 1 to {MOST_EPISODES}")
@@ -131,4 +148,5 @@ def _results(
             episodes,
             seed,
             lambda share: progress.update(bar, completed=share),
+            terrain,
         )

@@ -16,12 +16,18 @@ from matplotlib.figure import Figure
 from ..models.task import CommandPart
 from ..sim.evaluate import Result
 from ..sim.measures import Recording
-from ..sim.statistics import interquartile_interval, interquartile_mean
+from ..sim.statistics import (
+    by_chance,
+    interquartile_interval,
+    interquartile_mean,
+    rank_correlation,
+)
 
 COMMAND, ACHIEVED, EPISODE, MARK = "#777777", "#2b6cb0", "#90bde8", "#dd6b20"
 SMOOTHING = 0.5  # [s]
 LAST = 1.0  # of a command, over which its error is averaged [s]
-COLUMNS = 3  # of the overview
+COLUMNS = 3  # of the overview, and of what was drawn
+DRAWN = 9  # quantities shown, at most
 UNITS = {"torque": "N·m", "distance": "m", "time_to_reach": "s"}  # of measures that have one
 
 
@@ -90,6 +96,42 @@ def plot_condition(result: Result, parts: Sequence[CommandPart]) -> Figure:
         axis.set_ylabel(f"mean error [{part.unit}]")
     grid[-1, 0].set_title(f"all episodes, last {LAST:g} s of each command", fontsize=10)
     return figure
+
+
+def plot_drawn(result: Result) -> Figure:
+    """The drawn quantities that go along with the merit of an episode the most."""
+    merit, alive = result.measures.merit, result.recording.alive[-1]
+    quantities = over_parts(result.drawn).items()
+    drawn = {name: (v, np.isfinite(v) & np.isfinite(merit)) for name, v in quantities}
+    drawn = {name: (v, there) for name, (v, there) in drawn.items() if there.sum() > 2}
+    found = {name: rank_correlation(v[there], merit[there]) for name, (v, there) in drawn.items()}
+    shown = sorted(found, key=lambda name: -abs(found[name]))[:DRAWN]
+    rows = max(1, -(-len(shown) // COLUMNS))
+    figure, grid = plt.subplots(
+        rows, COLUMNS, figsize=(13, 2.1 * rows), layout="constrained", sharey=True, squeeze=False
+    )
+    for axis, name in zip(grid.flat, shown, strict=False):
+        value, there = drawn[name]
+        for who, colour in ((there & alive, EPISODE), (there & ~alive, MARK)):
+            axis.plot(value[who], merit[who], ".", ms=5, color=colour, alpha=0.8, mew=0)
+        sure = abs(found[name]) > by_chance(len(found), int(there.sum()))
+        title = f"{name.replace('_', ' ')}   ρ = {found[name]:+.2f}"
+        axis.set_title(title, fontsize=10, color="black" if sure else COMMAND)
+    for axis in grid[:, 0]:
+        axis.set_ylabel("merit")
+    for axis in grid.flat[len(shown) :]:
+        axis.axis("off")
+    return figure
+
+
+def over_parts(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Means over a robot's joints, or its bodies; axes stay apart. Each (N,)."""
+    groups: dict[str, list[np.ndarray]] = {}
+    for name, values in drawn.items():
+        quantity, _, part = name.partition(".")
+        apart = part in ("", "x", "y", "z")
+        groups.setdefault(name if apart else f"{quantity}, mean", []).append(values)
+    return {name: np.mean(values, axis=0) for name, values in groups.items()}
 
 
 def _follow(axis: Axes, recording: Recording, episode: int, part: int) -> None:

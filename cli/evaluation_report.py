@@ -21,8 +21,14 @@ from ..sim.evaluate import Result
 from ..sim.randomisation import Variation, describe
 from ..sim.statistics import LEVEL
 from ..sim.video import frames, write_video
-from .evaluation_plots import learning_curves, plot_condition, plot_learning, plot_overview
-from .tables import evaluation_rows
+from .evaluation_plots import (
+    learning_curves,
+    plot_condition,
+    plot_drawn,
+    plot_learning,
+    plot_overview,
+)
+from .tables import evaluation_rows, terrain_rows
 from .trained import TrainedPolicy
 
 DPI = 100
@@ -64,6 +70,11 @@ def write_report(
         title = f"Command and motion: {name}"
         picture = _image(plot_condition(result, policy.commands))
         sections.append(_section(title, picture, _varied(result.variations)))
+        if result.grounds:
+            sections.append(_section("On terrain", _table(terrain_rows(figures[name])), TERRAIN))
+        if len(result.drawn) >= MANY:
+            title = f"What it leans on: {name}"
+            sections.append(_section(title, _image(plot_drawn(result)), DRAWN))
     sections.append(_section("How it learned", _learning(policy.file.parent)))
     sections.append(_section("The policy", _about(policy)))
     title = f"Evaluation of {escape(str(policy.file))}"
@@ -80,6 +91,17 @@ OVERVIEW = (
     "A pale dot is an episode; the orange dot is the interquartile mean, the bar its interval; "
     "dashed: a robot that stands still under the same commands."
 )
+
+
+DRAWN = (
+    "What goes along with the merit of an episode the most (of a walk, the tracking score; of a "
+    "reach, minus the distance). ρ is Spearman's rank correlation; grey where chance alone could "
+    "give as much with so many quantities. Orange: episodes with a fall. A push is the last one."
+)
+TERRAIN = (
+    "By what was under the robot when its episode began; it may have walked on to other tiles."
+)
+MANY = 4  # drawn quantities, from which on it is worth asking which of them matters
 
 
 def _how_to_read(seed: int) -> str:
@@ -123,10 +145,12 @@ def _varied(variations: Sequence[Variation]) -> str:
 
 
 def _videos(policy: TrainedPolicy, results: Mapping[str, Result], console: Console) -> str:
-    """The first condition's median episode, and the last one's worst, up to its end."""
-    first, *_, last = results
+    """The first condition's median episode, and the worst ones of the hardest, up to their ends."""
+    first, *_ = results
+    wanted = [(first, 0.5, "median episode"), ("beyond", 0.0, "worst episode")]
+    wanted += [("terrain", 0.0, "worst episode")] if "terrain" in results else []
     clips = []
-    for name, rank, which in ((first, 0.5, "median episode"), (last, 0.0, "worst episode")):
+    for name, rank, which in wanted:
         order = np.argsort(results[name].measures.merit, kind="stable")
         clips.append((name, int(order[int(rank * len(order))]), which))
     try:
@@ -156,7 +180,14 @@ def _video(
         ]
         bar = progress.add_task(f"rendering {name}", total=len(shown))
         qpos = recording.qpos[shown, episode]
-        write_video(policy.robot, qpos, path, captions, lambda: progress.advance(bar))
+        write_video(
+            policy.robot,
+            qpos,
+            path,
+            captions,
+            lambda: progress.advance(bar),
+            recording.terrain,
+        )
         data = base64.b64encode(path.read_bytes()).decode()
     words = f"{name}: {which}, {time[0]:.0f} to {time[-1]:.0f} s"
     return (

@@ -49,6 +49,9 @@ EVALUATION_ROWS: tuple[tuple[str, str, Show], ...] = (
     ("  interquartile mean", "interquartile.distance", lambda three: f"{three[0]:.3f}"),
     ("  its 95 % interval", "interquartile.distance", lambda three: _interval(three[1:])),
     ("time to reach [s]", "time_to_reach", "{:.2f}".format),
+    ("disturbances", "disturbances", "{:d}".format),
+    ("  recovered in 2 s", "recovery", "{:.1%}".format),
+    ("  its 95 % interval", "recovery_interval", _percentages),
     ("cost of transport", "cost_of_transport", "{:.2f}".format),
     ("torque, RMS [N·m]", "torque", "{:.2f}".format),
     ("torque at its limit", "torque_saturation", "{:.2%}".format),
@@ -74,14 +77,37 @@ def evaluation_rows(evaluation: Mapping[str, Mapping[str, Any]]) -> list[list[st
     return rows
 
 
+def terrain_rows(figures: Mapping[str, Any]) -> list[list[str]]:
+    """What came of each kind of ground and of each level, as words; a first row of names."""
+    rows = [["begun on", "episodes", "survival", "score"]]
+    groups = {"": {"all": figures}, **{name: figures[name] for name in ("by_kind", "by_level")}}
+    for group, labels in groups.items():
+        for label, found in labels.items():
+            name = f"level {label}" if group == "by_level" else label.replace("_", " ")
+            shown = (f"{found['survival']:.1%}", f"{found['score']:.3f}")
+            rows.append([name, str(found["episodes"]), *shown])
+    return rows
+
+
+def terrain_table(figures: Mapping[str, Any]) -> Table:
+    """The figures of the condition terrain, a row for each kind and each level."""
+    return _table(terrain_rows(figures), "On terrain")
+
+
 def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) -> Table:
-    """The figures of an evaluation, a column for each condition."""
-    names, *rows = evaluation_rows(evaluation)
+    """The figures of an evaluation, a column for each condition but terrain."""
+    level = {name: figures for name, figures in evaluation.items() if "by_kind" not in figures}
+    return _table(evaluation_rows(level), title)
+
+
+def _table(rows: Sequence[Sequence[str]], title: str) -> Table:
+    """Words, the names in the first row, as a table; the first column to the left."""
+    names, *rows = rows
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
     # So that it fits a terminal of 80 columns.
     table.padding, table.pad_edge, table.show_edge = (0, 0, 0, 1), False, False
-    for name in names:
-        table.add_column(name, justify="right" if name else "left", no_wrap=not name)
+    for index, name in enumerate(names):
+        table.add_column(name, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
         table.add_row(*map(Text, row))
     return table

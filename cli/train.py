@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json as jsonlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..control.checkpoint import Policy
 from ..control.envs import make
 from ..control.evaluate import episode_returns
 from ..control.health import Check, checks
+from ..control.metrics import Metrics
 from ..control.run import CHECKPOINT
 from ..control.train import Trained, train
 from ..deploy.contract import robot_facts
@@ -37,6 +39,7 @@ from .train_options import arguments_for as arguments_for  # for __main__
 from .training_display import TrainingDisplay, shown_count
 
 DEFAULT_MINUTES = 4.0
+DRAWN = "randomisation.csv"  # in a run's folder: what the first episodes' robots were
 FOREIGN_EPISODES = 10  # of the evaluation of a task that is no robot's
 
 
@@ -82,6 +85,12 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     earlier = distributed.from_first(lambda: _earlier(arguments, env))
     what = "Going on in" if arguments.resume else "Training in"
     display = TrainingDisplay(console, f"{what} {folder}: tensorboard --logdir {folder}")
+
+    def on_iteration(metrics: Metrics) -> None:
+        if metrics.iteration == 1 and isinstance(env, RobotEnv) and distributed.rank() == 0:
+            write_drawn(env, folder / DRAWN)
+        display.update(metrics)
+
     try:
         with display.live, display.interrupts():
             trained = train(
@@ -94,7 +103,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
                 resume=arguments.resume is not None,
                 pool=arguments.pool,
                 earlier=earlier,
-                on_iteration=display.update,
+                on_iteration=on_iteration,
                 about=about,
             )
     except KeyboardInterrupt:
@@ -111,6 +120,21 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     if trained.resumed_exactly is False:
         console.print("The environments do not expose their state: their episodes restarted.")
     return trained, found
+
+
+def write_drawn(env: RobotEnv, path: Path) -> None:
+    """What randomisation has drawn for the robots as they are, beside what it is drawn from.
+
+    A row for each quantity: over all robots and all their parts. Empty: nothing yet.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["what", "low", "high", "min", "mean", "max"])
+        for row in randomisation.describe(env.randomisation):
+            drawn = env.drawn[row["what"]]
+            drawn = drawn[np.isfinite(drawn)]
+            found = [f(drawn) for f in (np.min, np.mean, np.max)] if len(drawn) else [""] * 3
+            writer.writerow([row["what"], row["low"], row["high"], *found])
 
 
 def _robots(arguments: AnyArguments) -> RobotEnv:

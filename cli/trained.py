@@ -35,6 +35,11 @@ class TrainedPolicy:
         """What its actions stand for."""
         return self.controller.contract.output
 
+    @property
+    def terrain(self) -> bool:
+        """Whether it was trained on ground that is not level, as its file says."""
+        return bool(self.controller.contract.training.get("terrain"))
+
     def act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Inputs by name, each (N, width), to actions (N, n)."""
         return self.controller.infer_batch(inputs)["action"]

@@ -53,7 +53,7 @@ class RobotBatch:
             RobotFileError: the MJCF has other joints than robot.toml, another order of them, or
                 before them not the free joint of a robot with an IMU.
         """
-        self.robot = robot
+        self.robot, self.terrain = robot, terrain
         self.num_envs = num_envs
         self.output: Output = output
         self.floating = robot.imu is not None

@@ -42,6 +42,30 @@ def interquartile_interval(values: np.ndarray, seed: int = 0) -> tuple[float, fl
     return float(low), float(high)
 
 
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's: 1 where both rise together, −1 where one falls, 0 where one is constant.
+
+    Equal values share their mean rank. Shapes (N,), N ≥ 2.
+    """
+    one, other = _ranks(first), _ranks(second)
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def by_chance(pairs: int, trials: int) -> float:
+    """The absolute rank correlation over N `trials` that one of so many pairs exceeds by chance.
+
+    With the probability 1 − `LEVEL`, by the normal approximation and Bonferroni's bound.
+    """
+    return NormalDist().inv_cdf(1 - (1 - LEVEL) / (2 * pairs)) / math.sqrt(trials - 1)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[places]
+
+
 def share_interval(successes: int, trials: int) -> tuple[float, float]:
     """Wilson's score interval of a share (E. B. Wilson, JASA 22, 1927).
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..models.errors import RenderError, UsageError
 from ..models.robot import Robot
 from .robot_batch import RobotBatch
+from .terrain import Terrain
 from .world import build_spec
 
 SIZE = (480, 640)  # height, width [pixel]
@@ -25,9 +26,9 @@ COLOURS = 32  # of a GIF, which has half the size: few, as it can hardly be comp
 INK = (40, 44, 52)  # of captions
 
 
-def scene(robot: Robot) -> mujoco.MjModel:
-    """The robot on a chequered floor, for looking at."""
-    spec = build_spec(robot)
+def scene(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjModel:
+    """The robot on a chequered floor, level or not, for looking at."""
+    spec = build_spec(robot, terrain)
     spec.add_texture(
         name="floor",
         type=mujoco.mjtTexture.mjTEXTURE_2D,
@@ -95,6 +96,7 @@ def write_video(
     path: Path,
     captions: Sequence[str] = (),
     on_frame: Callable[[], None] = lambda: None,
+    terrain: Terrain | None = None,
 ) -> None:
     """Render states as the frames of an .mp4, at 15 a second, or of a .gif, at 10 a second.
 
@@ -104,13 +106,14 @@ def write_video(
         path: of the file to write.
         captions: what is written above each frame; nothing if empty.
         on_frame: called after each frame.
+        terrain: the ground; None: level.
 
     Raises:
         UsageError: another ending.
         RenderError: this machine cannot render.
     """
     ending = _ending(path)
-    with camera(robot) as picture:
+    with camera(robot, terrain) as picture:
 
         def image(index: int) -> np.ndarray:
             found = picture(qpos[index], captions[index] if captions else "")
@@ -127,18 +130,20 @@ def write_video(
 
 def snapshot(robots: RobotBatch) -> np.ndarray:
     """The first robot as an RGB image. Shape (480, 640, 3), uint8."""
-    with camera(robots.robot) as picture:
+    with camera(robots.robot, robots.terrain) as picture:
         return picture(robots.qpos[0], "")
 
 
 @contextmanager
-def camera(robot: Robot) -> Iterator[Callable[[np.ndarray, str], np.ndarray]]:
+def camera(
+    robot: Robot, terrain: Terrain | None = None
+) -> Iterator[Callable[[np.ndarray, str], np.ndarray]]:
     """What takes pictures: positions (nq,) and a caption → RGB image (480, 640, 3), uint8.
 
     Raises:
         RenderError: this machine cannot render.
     """
-    model = scene(robot)
+    model = scene(robot, terrain)
     data = mujoco.MjData(model)
     with _renderer(model) as renderer:
 
