@@ -57,7 +57,7 @@ def test_train_leaves_a_whole_run(trained: tuple[Path, str]):
     assert result["policy"] == str(folder / "policy.onnx")
     assert list(result["evaluation"]) == ["nominal", "pushes", "randomised", "beyond"]
     names = {path.name for path in folder.iterdir()}
-    assert {"policy.onnx", "config.json", "checkpoint.pt"} <= names
+    assert {"policy.onnx", "config.json", "checkpoint.pt", "randomisation.csv"} <= names
     assert [name for name in names if name.startswith("events.out.tfevents")]
     config = json.loads((folder / "config.json").read_text())
     assert config["config"]["num_envs"] == 64 and config["about"]["task"] == "walk"
