@@ -18,7 +18,7 @@ from .policy import Gaussian, SquashedGaussian
 
 Policy = Gaussian | SquashedGaussian
 
-FORMAT = 3
+FORMAT = 4
 _NUMPY = "__numpy__"
 
 
