@@ -178,7 +178,8 @@ class RobotBatch:
     def _remember_motion(self, ids: np.ndarray | slice) -> None:
         """What the sensors' values of this tick may be late by."""
         for name, values in self._motion().items():
-            self._before[name][ids] = values[ids]
+            # Of a simulation that breaks down now, no NaN comes back a tick later.
+            self._before[name][ids] = np.nan_to_num(values[ids], posinf=0.0, neginf=0.0)
 
     def get_state(self) -> dict[str, Any]:
         """Everything that the next step depends on, as arrays."""

@@ -183,6 +183,18 @@ def test_the_quadrupeds_list_is_the_one_that_it_was_trained_with():
     assert WalkEnv(1, ROBOT, nthread=1).randomisation == TRAINING
 
 
+@pytest.mark.parametrize("name", ["go1", "biped"])
+def test_another_robot_beyond_its_training_stands_for_a_moment(name: str):
+    robot = load_robot(name)
+    env = WalkEnv(20, robot, widened(gait_of(robot).randomisation, robot), nthread=1)
+    env.reset(seed=1)
+    for _ in range(5):
+        _, _, terminated, _, _ = env.step(np.zeros((20, len(robot.joints)), np.float32))
+        assert not terminated.any() and not env.diverged.any()
+    masses = env.robots.field("body_mass")[:, 1:]
+    assert (masses > 0).all() and np.ptp(masses.sum(1)) > 0.02 * masses.sum(1).mean()
+
+
 def test_every_quantity_can_be_widened():
     for vary, possible in POSSIBLE.items():
         low, high = possible.bounds(ROBOT)
