@@ -147,7 +147,7 @@ def resized(
 
     Factors, angles and delays do not depend on a robot's size.
     """
-    scales = {payload: mass, centre_of_mass: length, push: speed}
+    scales: Mapping[Vary, float] = {payload: mass, centre_of_mass: length, push: speed}
 
     def scaled(variation: Variation) -> Variation:
         scale, span = scales.get(variation.vary, 1.0), variation.distribution
