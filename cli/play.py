@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import tyro
 
-from ..sim.evaluate import trial_for
 from ..sim.randomisation import disturb
+from ..sim.trials import trial_for
 from .terminal import open_console
 from .trained import TrainedPolicy, open_policy
 

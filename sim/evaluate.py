@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,17 +19,12 @@ from ..models.errors import UsageError
 from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.task import CommandPart
-from .conditions import FRICTION_ONLY, conditions, shoves
+from .conditions import conditions
 from .course import Course
-from .gaits import gait_of
 from .measures import Measures, Recording
-from .randomisation import ARM_TORQUE_TRAINING, ARM_TRAINING, Variation, by_part
-from .reach import ReachEnv
-from .reach_measures import ReachMeasures
-from .walk import WalkEnv
-from .walk_measures import WalkMeasures
+from .randomisation import Variation, by_part
+from .trials import Trial, trial_for
 
-COMMAND_PERIOD = 5.0  # [s]
 SETTLING = 1.0  # after a new command [s]
 MOST_EPISODES = 4096  # under one condition: their recording is held in memory, 0.24 MB each
 
@@ -93,83 +87,6 @@ class MeasuredEnv(Protocol):
         ...
 
 
-Make = Callable[[int, Robot, Sequence[Variation]], Any]  # N, robot, variations → environment
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How policies are evaluated at one task."""
-
-    make: Make
-    nominal: Sequence[Variation]
-    pushes: Sequence[Variation]
-    training: Sequence[Variation]
-    achieved: Callable[[Any], np.ndarray]  # environment → what became of the command, (N, c)
-    measures: Callable[[Any], Callable[[Recording], Measures]]  # environment → what measures
-    command_period: float | None  # None: one command for each episode [s]
-    on_terrain: Make | None = None  # None: the task knows level ground only
-
-
-def walking(robot: Robot, output: Output) -> Trial:
-    """Velocities to follow."""
-    gait = gait_of(robot)
-    return Trial(
-        make=lambda count, robot, variations: WalkEnv(count, robot, variations),
-        nominal=FRICTION_ONLY,
-        pushes=shoves(gait.shove),
-        training=gait.randomisation,
-        achieved=walk_velocity,
-        measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
-        command_period=COMMAND_PERIOD,
-        on_terrain=walking_on_terrain,
-    )
-
-
-def walking_on_terrain(count: int, robot: Robot, variations: Sequence[Variation]) -> WalkEnv:
-    """Robots that begin on every kind of ground at every level, dealt out in turn."""
-    env = WalkEnv(count, robot, variations, terrain=True)
-    assert env.course
-    env.course.deal()
-    return env
-
-
-def reaching(robot: Robot, output: Output) -> Trial:
-    """Goals for the tip of an arm."""
-    return Trial(
-        make=lambda count, robot, variations: ReachEnv(count, robot, variations, output=output),
-        nominal=(),
-        pushes=(),
-        training=ARM_TORQUE_TRAINING if output == "joint_torque" else ARM_TRAINING,
-        achieved=lambda env: env.tip,
-        measures=lambda env: ReachMeasures.of,
-        command_period=None,
-    )
-
-
-def walk_velocity(env: Any) -> np.ndarray:
-    """vx, vy [m/s] and yaw rate [rad/s] of the base, in its own frame. Shape (N, 3)."""
-    robots = env.robots
-    return np.column_stack((robots.linear_velocity[:, :2], robots.angular_velocity[:, 2]))
-
-
-# By the names of the command's parts.
-TRIALS: Mapping[tuple[str, ...], Callable[[Robot, Output], Trial]] = {
-    ("vx", "vy", "yaw_rate"): walking,
-    ("x", "y", "z"): reaching,
-}
-
-
-def trial_for(commands: Sequence[CommandPart], robot: Robot, output: Output) -> Trial:
-    """The trial for policies of these on a robot. Raises UsageError where there is none."""
-    names = tuple(part.name for part in commands)
-    if names not in TRIALS:
-        known = ", or ".join(" ".join(each) for each in TRIALS)
-        raise UsageError(
-            f"evaluation: found a policy commanded by {' '.join(names)}, allowed: {known}"
-        )
-    return TRIALS[names](robot, output)
-
-
 @dataclass(frozen=True)
 class Result:
     """What came of one condition."""
@@ -229,12 +146,8 @@ def evaluate(
             terrain.
     """
     trial = trial_for(commands, robot, output)
-    plan = {
-        name: (trial.make, variations)
-        for name, variations in conditions(
-            robot, trial.nominal, trial.pushes, trial.training
-        ).items()
-    }
+    usual = conditions(robot, trial.nominal, trial.pushes, trial.training)
+    plan = {name: (trial.make, variations) for name, variations in usual.items()}
     if terrain:
         if trial.on_terrain is None:
             named = " ".join(part.name for part in commands)

@@ -12,12 +12,13 @@ from surefoot.models.errors import UsageError
 from surefoot.models.limits import Output
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import CommandPart
-from surefoot.sim.evaluate import Policy, Trial, evaluate, record, trial_for, walking
+from surefoot.sim.evaluate import Policy, evaluate, record
 from surefoot.sim.gaits import QUADRUPED
 from surefoot.sim.measures import Recording
 from surefoot.sim.randomisation import ARM_TORQUE_TRAINING
 from surefoot.sim.reach import ReachEnv
 from surefoot.sim.reach_measures import ReachMeasures
+from surefoot.sim.trials import Trial, trial_for, walking
 from surefoot.sim.walk import WalkEnv
 from surefoot.sim.walk_measures import WalkMeasures
 

@@ -16,12 +16,13 @@ from surefoot.cli.trained import open_policy
 from surefoot.deploy.contract import KEY
 from surefoot.models.errors import RenderError, UsageError
 from surefoot.models.robot_file import load_robot
-from surefoot.sim.evaluate import Result, evaluate, walking, walking_on_terrain
+from surefoot.sim.evaluate import Result, evaluate
 from surefoot.sim.gaits import GO1, QUADRUPED
 from surefoot.sim.measures import Recording
 from surefoot.sim.reach import ReachEnv
 from surefoot.sim.statistics import by_chance, rank_correlation
 from surefoot.sim.terrain import KINDS, LEVELS, make_terrain
+from surefoot.sim.trials import walking, walking_on_terrain
 from surefoot.sim.walk import WalkEnv
 from surefoot.sim.walk_measures import WalkMeasures
 
