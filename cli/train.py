@@ -133,8 +133,9 @@ def write_drawn(env: RobotEnv, path: Path) -> None:
         for row in randomisation.describe(env.randomisation):
             drawn = env.drawn[row["what"]]
             drawn = drawn[np.isfinite(drawn)]
-            found = [f(drawn) for f in (np.min, np.mean, np.max)] if len(drawn) else [""] * 3
-            writer.writerow([row["what"], row["low"], row["high"], *found])
+            spread = (drawn.min(), drawn.mean(), drawn.max()) if len(drawn) else ()
+            cells = [f"{value:.6g}" for value in spread] or [""] * 3
+            writer.writerow([row["what"], row["low"], row["high"], *cells])
 
 
 def _robots(arguments: AnyArguments) -> RobotEnv:
