@@ -19,11 +19,17 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 WINDOW = 10  # evaluations of which the mean is a run's return
 BUSY = 0.1  # part of the machine that others may use during a run before it is flagged
-PACKAGES = {"surefoot": "surefoot", "sb3": "stable-baselines3", "sbx": "sbx-rl"}
+PACKAGES = {
+    "surefoot": "surefoot",
+    "sb3": "stable-baselines3",
+    "sbx": "sbx-rl",
+    "rsl_rl": "rsl-rl-lib",
+    "envpool": "envpool",
+}
 
-Library = Literal["surefoot", "sb3", "sbx"]
+Library = Literal["surefoot", "sb3", "sbx", "rsl_rl", "envpool"]
 Algorithm = Literal["ppo", "sac"]
-Purpose = Literal["speed", "learning", "million", "profile"]
+Purpose = Literal["speed", "learning", "million", "profile", "walking", "throughput", "iteration"]
 Record = dict[str, Any]
 
 

@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any
 
-from analysis import Table
+from analysis import Table, near
 from records import (
     BUSY,
     HERE,
@@ -47,6 +47,13 @@ STEPS_PER_SECOND = {  # only to tell the time left
     ("sb3", "sac"): 150,
     ("sbx", "sac"): 300,
 }
+SCRIPTS = {  # what measures, by a run's purpose
+    "profile": "parts.py",
+    "walking": "walkers.py",
+    "throughput": "stepping.py",
+    "iteration": "iteration.py",
+}
+SECONDS = {"walking": 300.0, "throughput": 60.0, "iteration": 60.0}  # of a run, roughly [s]
 COLUMNS = ("[progress.description]{task.description}", "{task.fields[now]}")
 
 
@@ -119,12 +126,10 @@ class Session:
         time.sleep(SETTLE)
         load_before = os.getloadavg()[0]
         busy, used, began = busy_seconds(), _children_seconds(), time.perf_counter()
-        script = "parts.py" if run.purpose == "profile" else "libraries.py"
-        words = [
-            sys.executable,
-            str(HERE / script),
-            json.dumps({"run": as_json(run), "target": target, "first_core": first_core}),
-        ]
+        asked = {"run": as_json(run), "target": target, "first_core": first_core}
+        asked["began"] = time.time()
+        script = SCRIPTS.get(run.purpose, "libraries.py")
+        words = [sys.executable, str(HERE / script), json.dumps(asked)]
         with tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
             try:
@@ -170,8 +175,7 @@ class Session:
             facts = json.loads(line[1:])
             result = facts.get("result", result)
             if "steps" in facts:
-                score = f"return {facts['score']:.0f}"
-                self._show(facts["steps"] / run.steps, run, score)
+                self._show(facts["steps"] / run.steps, run, f"score {near(facts['score'])}")
         return result
 
     def _show(self, part: float, run: Run, now: str) -> None:
@@ -204,6 +208,8 @@ def title(run: Run) -> str:
 
 def seconds(run: Run) -> float:
     """Roughly what a run will take."""
+    if run.purpose in SECONDS:
+        return SECONDS[run.purpose]
     evaluations = run.steps / run.evaluate_every if run.evaluate_every else 0
     rate = STEPS_PER_SECOND[run.library, run.algorithm]
     return START_UP + run.steps / rate + EVALUATION * evaluations

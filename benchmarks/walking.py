@@ -1,0 +1,256 @@
+"""Time from nothing to a policy that walks, or reaches: ours beside rsl_rl's PPO and SB3's.
+
+Wall time from the start of the process, imports included, to the first checkpoint that passes the
+nominal condition of `surefoot evaluate`; the evaluations are off the clock (walkers.py). Surefoot's
+runs are `surefoot train` with the words in the table. The peers learn on the same environments with
+settings that are published for such tasks, for `CAP` times as long as Surefoot took, and their
+policies are judged by the very same evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tyro
+from analysis import Table, near
+from goals import GOALS
+from peer_settings import NUM_ENVS, rsl_rl_settings, sb3_settings
+from records import RESULTS, Library, Record, Run
+from session import Session, measure_and_print
+
+CAP = 3.0  # times our median time
+EVERY = 5  # iterations from one checkpoint to the next: 61 440 steps
+ENDLESS = 1_000_000_000  # steps: the time limit ends a peer
+NAMES: dict[Library, str] = {
+    "surefoot": "Surefoot",
+    "rsl_rl": "rsl_rl PPO",
+    "sb3": "Stable-Baselines3 PPO",
+}
+PEERS: tuple[Library, ...] = ("rsl_rl", "sb3")
+SETTINGS = {"rsl_rl": rsl_rl_settings, "sb3": sb3_settings}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Wall time to a policy that passes the evaluation, by task, library and seed."""
+
+    results: Path = RESULTS / "walking.json"
+    """File of the records; what is in it is not measured again."""
+    tasks: tuple[str, ...] = tuple(GOALS)
+    """Of goals.py."""
+    seeds: int = 5
+    """Runs of each library on each task."""
+    peers: tuple[Library, ...] = PEERS
+    """Whom to compare with."""
+    steps: int | None = None
+    """Environment steps of our runs; the task's own budget if not given."""
+    episodes: int = 256
+    """Episodes of an evaluation."""
+    cores: int = 2
+    """Cores of the machine, for each library."""
+
+
+def our_run(task: str, seed: int, arguments: Arguments) -> Run:
+    """`surefoot train` with one seed."""
+    goal = GOALS[task]
+    steps = arguments.steps or goal.steps
+    words = [goal.task, "--robot", goal.robot, "--steps", str(steps)]
+    config = {"words": words, "limit": CAP * goal.seconds}
+    return _run("surefoot", task, steps, seed, config, arguments)
+
+
+def peer_run(library: Library, task: str, seed: int, limit: float, arguments: Arguments) -> Run:
+    """A peer's training with one seed, for `limit` seconds."""
+    settings = {"settings": SETTINGS[library](GOALS[task].task), "num_envs": NUM_ENVS}
+    return _run(library, task, ENDLESS, seed, {**settings, "limit": limit}, arguments)
+
+
+def _run(
+    library: Library, task: str, steps: int, seed: int, config: dict[str, Any], arguments: Arguments
+) -> Run:
+    return Run(
+        purpose="walking",
+        library=library,
+        algorithm="ppo",
+        task=task,
+        steps=steps,
+        seed=seed,
+        config={**config, "every": EVERY, "episodes": arguments.episodes},
+        cores=arguments.cores,
+    )
+
+
+def plan(arguments: Arguments) -> list[Run]:
+    """All runs; how long the peers' may last is not known before ours are over."""
+    each = [(task, seed) for task in arguments.tasks for seed in range(arguments.seeds)]
+    ours = [our_run(task, seed, arguments) for task, seed in each]
+    return ours + [replace(run, library=library) for library in arguments.peers for run in ours]
+
+
+def measure(arguments: Arguments, session: Session) -> None:
+    """Make the runs that are missing: ours of a task first, for the peers' limit."""
+    for task in arguments.tasks:
+        seeds = range(arguments.seeds)
+        found = [session.perform(our_run(task, seed, arguments)) for seed in seeds]
+        ours = [record for record in found if record is not None]
+        if not ours:
+            continue
+        limit = float(math.ceil(CAP * statistics.median(r["seconds"] for r in ours)))
+        for seed in seeds:
+            for library in arguments.peers:
+                session.perform(peer_run(library, task, seed, limit, arguments))
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the runs of one library passed [s], by seed; ∞ where one did not."""
+
+    seconds: tuple[float, ...]
+    most: float
+    """How long those that did not pass were given, at least [s]; ∞ if all passed."""
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Times:
+        seconds = (r["seconds"] if r["passed"] else math.inf for r in records)
+        given = (r["trained"] for r in records if not r["passed"])
+        return cls(tuple(seconds), min(given, default=math.inf))
+
+    @property
+    def median(self) -> float:
+        """∞ where half of them or more did not pass."""
+        return statistics.median(self.seconds)
+
+    def shown(self, seconds: float) -> str:
+        """A time, or how long there was for it."""
+        return f"> {near(self.most)}" if math.isinf(seconds) else near(seconds)
+
+
+def tables(records: list[Record]) -> list[Table]:
+    """A table for each task; then what each learned with."""
+    walks = [record for record in records if record["run"]["purpose"] == "walking"]
+    tasks = dict.fromkeys(record["run"]["task"] for record in walks)
+    made = [_table(task, [r for r in walks if r["run"]["task"] == task]) for task in tasks]
+    return [*made, _settings(walks)] if made else []
+
+
+def newest(records: Sequence[Record], library: Library) -> list[Record]:
+    """The newest record of each seed of a library's, by seed."""
+    by_seed = {r["run"]["seed"]: r for r in records if r["run"]["library"] == library}
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def _table(task: str, records: list[Record]) -> Table:
+    goal, rows, times = GOALS[task], [], {}
+    for library, name in NAMES.items():
+        of_library = newest(records, library)
+        if not of_library:
+            continue
+        times[library] = found = Times.of(of_library)
+        passed = [record for record in of_library if record["passed"]]
+        steps = statistics.median(r["steps"] for r in passed) if passed else math.nan
+        busy = sum(record["busy"] for record in of_library)
+        rows.append(
+            (
+                name,
+                found.shown(found.median),
+                ", ".join(found.shown(seconds) for seconds in found.seconds),
+                f"{len(passed)} of {len(of_library)}" + (f", {busy} busy" if busy else ""),
+                f"{steps / 1e6:.2f}" if passed else "–",
+                f"{max(_best(record) for record in of_library):.3f}",
+            )
+        )
+    return Table(
+        f"Time to a policy: {goal.task}, {goal.robot}",
+        ("", "median s", "of each seed s", "passed", "million steps", f"best {goal.figure} seen"),
+        tuple(rows),
+        (_asked(task, records), *_verdicts(task, times)),
+    )
+
+
+def _best(record: Record) -> float:
+    """The best figure that was seen of a run, whether in a whole evaluation or a first look."""
+    return max(figure for _, _, figure, _, _ in record["looks"])
+
+
+def _asked(task: str, records: Sequence[Record]) -> str:
+    goal, episodes = GOALS[task], records[0]["run"]["config"]["episodes"]
+    return (
+        f"Passed: {goal.figure} ≥ {goal.least:g} and falls < {100 * (1 - goal.survival):.0f} % in "
+        f"{episodes} nominal episodes."
+    )
+
+
+def _verdicts(task: str, times: dict[Library, Times]) -> list[str]:
+    if "surefoot" not in times:
+        return []
+    ours, goal = times["surefoot"], GOALS[task]
+    reached = "reached" if ours.median <= goal.seconds else "not reached"
+    said = [
+        f"Goal: ≤ {goal.seconds:g} s, the median of {len(ours.seconds)} seeds; "
+        f"measured {ours.shown(ours.median)} s: {reached}."
+    ]
+    for library in PEERS:
+        if library in times and math.isfinite(ours.median):
+            theirs = times[library]
+            least = min(theirs.median, theirs.most) / ours.median
+            more = "more than " if math.isinf(theirs.median) else ""
+            said.append(f"{NAMES[library]} takes {more}{least:.2f} × our median.")
+    return said
+
+
+def _settings(records: Sequence[Record]) -> Table:
+    """What each learned with; the words and settings as they were recorded."""
+    rows = []
+    for library, name in NAMES.items():
+        configs = {r["run"]["task"]: r["run"]["config"] for r in newest_of_tasks(records, library)}
+        for task, config in configs.items():
+            if library == "surefoot":
+                rows.append((name, task, f"`surefoot train {' '.join(config['words'])}`"))
+            else:
+                simple = _flat(config["settings"])
+                words = ", ".join(f"{key} {value}" for key, value in simple.items())
+                rows.append((name, task, f"{config['num_envs']} environments; {words}"))
+    return Table(
+        "What each learned with",
+        ("", "task", "settings"),
+        tuple(rows),
+        (
+            "The peers' are Isaac Lab's for rsl_rl (Go1 flat; Franka reach) and for "
+            "Stable-Baselines3 (A1, with the flat task's widths), observations normalised; "
+            "published with 4096 environments, for a GPU. rsl_rl's critic sees what ours does, "
+            "Stable-Baselines3's only what the actor does; neither mirrors.",
+        ),
+    )
+
+
+def newest_of_tasks(records: Sequence[Record], library: Library) -> list[Record]:
+    """A library's last record on each task."""
+    by_task = {r["run"]["task"]: r for r in records if r["run"]["library"] == library}
+    return list(by_task.values())
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without their nesting; of two with one name, the last."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value) if isinstance(value, dict) else {name: value}
+    return found
+
+
+def main(arguments: Arguments) -> int:
+    """Measure what is missing, and print the tables."""
+    call = partial(measure, arguments)
+    return measure_and_print(arguments.results, plan(arguments), call, tables)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(tyro.cli(Arguments)))
