@@ -5,7 +5,8 @@ BIN = .venv/bin
 RUN := runs/walk-$(shell date +%Y%m%d-%H%M%S)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo pictures test test-slow lint train-walk bench-learning bench-learning-long clean
+.PHONY: help demo pictures test test-slow lint train-walk bench-learning bench-learning-long \
+	bench-walking bench-throughput bench-report clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 28
@@ -36,6 +37,15 @@ bench-learning: .venv/peers ## PPO and SAC beside their peers, short: few rounds
 
 bench-learning-long: .venv/peers ## the same in hours, for benchmarks/RESULTS.md; resumes
 	$(BIN)/python benchmarks/everything.py $(ARGS)
+
+bench-walking: .venv/peers ## time to a policy that walks or reaches, beside its peers; resumes
+	$(BIN)/python benchmarks/walking.py $(ARGS)
+
+bench-throughput: .venv/peers ## steps a second beside bare physics and EnvPool, and where time goes
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+bench-report: .venv/peers ## benchmarks/RESULTS.md, from the records that there are
+	$(BIN)/python benchmarks/report.py $(ARGS)
 
 clean: ## the environment and what was built
 	rm -rf .venv build dist demo *.egg-info

@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: the short version, or the long one, which takes hours.
+"""The benchmarks of learning, in turn: the short version, or the long one, which takes hours.
 
 Stopped, it goes on with what is missing; delete the file of records to measure anew.
 """
@@ -56,7 +56,8 @@ def main(arguments: Arguments) -> int:
         learning.measure(learns, session)
     if not load(results):
         return len(session.failed)
-    return report.main(report.Arguments(results, write=not short)) or len(session.failed)
+    files = (results,) if short or arguments.results else report.ALL
+    return report.main(report.Arguments(files, write=not short)) or len(session.failed)
 
 
 if __name__ == "__main__":

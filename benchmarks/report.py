@@ -13,7 +13,9 @@ import learning
 import matplotlib
 import profiling
 import speed
+import throughput
 import tyro
+import walking
 from analysis import Table
 from learning import Times, of_library, target_of
 from records import HERE, RESULTS, Record, curve, load
@@ -24,6 +26,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import StrMethodFormatter
 
+ALL = tuple(RESULTS / f"{name}.json" for name in ("walking", "throughput", "long"))
 BEGIN, END = "<!-- made by report.py: begin -->", "<!-- made by report.py: end -->"
 CURVES = "curves.png"
 COLOURS = {"surefoot": "#dd6b20", "sb3": "#777777", "sbx": "#2b6cb0"}
@@ -40,10 +43,10 @@ Nothing is told here yet.
 
 @dataclass(frozen=True)
 class Arguments:
-    """Print the tables of a file of records, and write them into RESULTS.md with a plot."""
+    """Print the tables of all records, and write them into RESULTS.md with a plot."""
 
-    results: Path = RESULTS / "long.json"
-    """File of the records."""
+    results: tuple[Path, ...] = ALL
+    """Files of the records; those that there are not are left out."""
     out: Path = HERE / "RESULTS.md"
     """Its part between the marks is written anew; the rest is left as it is."""
     write: bool = True
@@ -53,6 +56,8 @@ class Arguments:
 def tables(records: list[Record]) -> list[Table]:
     """All that the records have."""
     makers: tuple[Callable[[list[Record]], list[Table]], ...] = (
+        walking.tables,
+        throughput.tables,
         speed.tables,
         learning.tables,
         profiling.tables,
@@ -140,9 +145,10 @@ def _panel(axis: Axes, records: list[Record], title: str) -> None:
 def main(arguments: Arguments) -> int:
     """Print, and write."""
     console = Console()
-    records = load(arguments.results)
+    records = [record for path in arguments.results for record in load(path)]
     if not records:
-        console.print(f"{arguments.results}: found no records; run a benchmark first", style="red")
+        files = ", ".join(map(str, arguments.results))
+        console.print(f"{files}: found no records; run a benchmark first", style="red")
         return 2
     made = [*tables(records), conditions(records)]
     for table in made:

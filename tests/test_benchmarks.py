@@ -214,13 +214,13 @@ def test_the_report_leaves_what_is_written_by_hand(tmp_path: Path):
     results, out = tmp_path / "r.json", tmp_path / "RESULTS.md"
     for library in ("sb3", "sbx", "surefoot"):
         records.append(results, record(replace(RUN, library=library), (10.0,) * 12))
-    assert report.main(report.Arguments(results, out)) == 0
+    assert report.main(report.Arguments((results,), out)) == 0
     first = out.read_text()
     assert "| Surefoot | 20.0 |" in first
     assert (tmp_path / report.CURVES).stat().st_size > 10_000
     by_hand = first.replace("Nothing is told here yet.", "We tried a larger batch.")
     out.write_text(by_hand)
-    assert report.main(report.Arguments(results, out)) == 0
+    assert report.main(report.Arguments((results,), out)) == 0
     assert out.read_text() == by_hand
     with pytest.raises(ValueError, match="found no marks"):
         report.fill("nothing", "made")
