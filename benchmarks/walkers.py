@@ -171,18 +171,18 @@ def judge(
     """Which snapshot is the first to pass.
 
     Args:
-        run: with its task and `episodes`.
-        snapshots: in their order.
+        run: with its task, `episodes` and `limit`: what is later than that counts no more.
+        snapshots: in their order, one or more.
         look: a snapshot's folder and a number of episodes to the evaluation's figures.
         tell: called with the steps and the figure of each that was looked at.
 
     Returns:
-        Whether one passed, its `seconds` and `steps` or those of the whole training, and of every
-        one that was looked at steps, seconds, the figure, survival and the episodes looked at.
+        Which one passed, as its `seconds` and `steps`, or None each; how long there was; and of
+        every one looked at: steps, seconds, the figure, survival, and the episodes looked at.
     """
-    goal, whole, seen, passed = GOALS[run.task], run.config["episodes"], [], False
-    at = snapshots[-1]
-    for snapshot in snapshots:
+    goal, whole, limit = GOALS[run.task], run.config["episodes"], run.config["limit"]
+    seen, passed = [], None
+    for snapshot in (each for each in snapshots if each.seconds <= limit):
         episodes = min(LOOK, whole)
         figures = look(snapshot.folder, episodes)
         if goal.likely(figures) and episodes < whole:
@@ -191,9 +191,15 @@ def judge(
         seen.append((snapshot.steps, snapshot.seconds, *found, episodes))
         tell(snapshot.steps, found[0])
         if episodes == whole and goal.passed(figures):
-            at, passed = snapshot, True
+            passed = snapshot
             break
-    return {"passed": passed, "seconds": at.seconds, "steps": at.steps, "looks": seen}
+    return {
+        "passed": passed is not None,
+        "seconds": passed and passed.seconds,
+        "steps": passed and passed.steps,
+        "given": min(limit, snapshots[-1].seconds),
+        "looks": seen,
+    }
 
 
 def looker(library: str, goal: Goal) -> Callable[[Path, int], Figures]:
@@ -264,10 +270,9 @@ def main(words: list[str]) -> None:
             TRAINERS[run.library](run, snapshots)
         if not snapshots.kept:
             raise SystemExit("trained too shortly for a checkpoint")
-        end = snapshots.kept[-1]
         look = looker(run.library, GOALS[run.task])
         result = judge(run, snapshots.kept, look, lambda s, score: say(steps=s, score=score))
-    say(result={**result, "trained": end.seconds, "trained_steps": end.steps})
+    say(result=result)
 
 
 if __name__ == "__main__":

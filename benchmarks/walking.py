@@ -101,7 +101,8 @@ def measure(arguments: Arguments, session: Session) -> None:
         ours = [record for record in found if record is not None]
         if not ours:
             continue
-        limit = float(math.ceil(CAP * statistics.median(r["seconds"] for r in ours)))
+        took = statistics.median(r["seconds"] if r["passed"] else r["given"] for r in ours)
+        limit = float(math.ceil(CAP * took))
         for seed in seeds:
             for library in arguments.peers:
                 session.perform(peer_run(library, task, seed, limit, arguments))
@@ -121,7 +122,7 @@ class Times:
     @classmethod
     def of(cls, records: Sequence[Record]) -> Times:
         seconds = (r["seconds"] if r["passed"] else math.inf for r in records)
-        given = (r["trained"] for r in records if not r["passed"])
+        given = (r["given"] for r in records if not r["passed"])
         return cls(tuple(seconds), min(given, default=math.inf))
 
     @property
@@ -178,7 +179,7 @@ def _table(task: str, records: list[Record]) -> Table:
 
 def _best(record: Record) -> float:
     """The best figure that was seen of a run, whether in a whole evaluation or a first look."""
-    return max(figure for _, _, figure, _, _ in record["looks"])
+    return max((figure for _, _, figure, _, _ in record["looks"]), default=math.nan)
 
 
 def _asked(task: str, records: Sequence[Record]) -> str:

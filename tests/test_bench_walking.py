@@ -87,6 +87,7 @@ def test_the_first_checkpoint_that_passes_counts():
         }
     )
     assert (found["passed"], found["seconds"], found["steps"]) == (True, 40.0, 4)
+    assert found["given"] == 50.0
     assert [(look[0], look[2], look[4]) for look in found["looks"]] == [
         (1, 0.30, 16),
         (2, 0.79, 256),
@@ -95,9 +96,17 @@ def test_the_first_checkpoint_that_passes_counts():
     ]
 
 
-def test_without_a_pass_the_time_is_that_of_all_of_it():
+def test_without_a_pass_it_is_said_how_long_there_was():
     found = looks({1: {16: (0.3, 1.0)}, 2: {16: (0.85, 1.0), 256: (0.799, 1.0)}})
-    assert (found["passed"], found["seconds"], found["steps"]) == (False, 20.0, 2)
+    assert (found["passed"], found["seconds"], found["given"]) == (False, None, 20.0)
+
+
+def test_what_comes_after_the_limit_counts_no_more():
+    assert RUN.config["limit"] == 300.0
+    found = looks({30: {16: (0.3, 1.0)}, 31: {}})  # after 300 s and 310 s
+    assert (found["passed"], found["given"]) == (False, 300.0)
+    assert len(found["looks"]) == 1
+    assert looks({31: {}})["looks"] == []
 
 
 def test_a_first_look_never_passes_by_itself():
@@ -110,9 +119,9 @@ def record(run: Run, seconds: float, passed: bool = True, **facts: Any) -> dict[
     return {
         "run": records.as_json(run),
         "passed": passed,
-        "seconds": seconds,
-        "steps": 2_000_000,
-        "trained": 1.5 * seconds if passed else seconds,
+        "seconds": seconds if passed else None,
+        "steps": 2_000_000 if passed else None,
+        "given": 1.5 * seconds if passed else seconds,
         "looks": [[1_000_000, seconds / 2, 0.6, 1.0, 16], [2_000_000, seconds, 0.81, 1.0, 256]],
         "busy": False,
         **facts,
@@ -199,7 +208,8 @@ def test_a_run_in_a_process_of_its_own(task: str, library: Any):
     small = replace(ARGUMENTS, steps=6 * 512 * 24, episodes=2, cores=1)
     run = walking.our_run(task, 0, small)
     if library != "surefoot":
-        run = replace(walking.peer_run(library, task, 0, 1000.0, small), steps=small.steps or 0)
+        run = replace(walking.peer_run(library, task, 0, 1.0, small), steps=small.steps or 0)
+    run = replace(run, config={**run.config, "limit": 1e6})
     asked = {"run": records.as_json(run), "began": time.time()}
     words = [sys.executable, str(records.HERE / "walkers.py"), json.dumps(asked)]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -207,10 +217,9 @@ def test_a_run_in_a_process_of_its_own(task: str, library: Any):
     lines = [line for line in done.stdout.splitlines() if line.startswith("@")]
     result = json.loads(lines[-1][1:])["result"]
     steps = [look[0] for look in result["looks"]]
-    assert steps[-1] == result["trained_steps"] == small.steps
-    assert len(steps) == 2
+    assert len(steps) == 2 and steps[-1] == small.steps
     assert not result["passed"]
-    assert 0 < result["looks"][0][1] < result["seconds"] == result["trained"]
+    assert 0 < result["looks"][0][1] < result["looks"][1][1] == result["given"]
     assert all(0 <= look[2] <= 1 and look[4] == 2 for look in result["looks"])
 
 
