@@ -1,4 +1,4 @@
-"""RESULTS.md and the learning curves, from the records.
+"""RESULTS.md and its pictures, from the records.
 
 Only what lies between two marks in RESULTS.md is written anew; what was tried is told by hand.
 """
@@ -16,6 +16,7 @@ import speed
 import throughput
 import tyro
 import walking
+import walking_plot
 from analysis import Table
 from learning import Times, of_library, target_of
 from records import HERE, RESULTS, Record, curve, load
@@ -43,7 +44,7 @@ Nothing is told here yet.
 
 @dataclass(frozen=True)
 class Arguments:
-    """Print the tables of all records, and write them into RESULTS.md with a plot."""
+    """Print the tables of all records, and write them into RESULTS.md with pictures."""
 
     results: tuple[Path, ...] = ALL
     """Files of the records; those that there are not are left out."""
@@ -142,6 +143,17 @@ def _panel(axis: Axes, records: list[Record], title: str) -> None:
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
+PICTURES = (
+    ("Learning to walk and to reach", walking_plot.plot, "walking.png", walking_plot.WORDS),
+    (
+        "Learning Gymnasium's tasks",
+        plot,
+        CURVES,
+        "Thin: evaluations; thick: means of ten; dots: the target is reached.",
+    ),
+)
+
+
 def main(arguments: Arguments) -> int:
     """Print, and write."""
     console = Console()
@@ -158,11 +170,9 @@ def main(arguments: Arguments) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         text = out.read_text() if out.exists() else FRAME
         sections = [table.as_markdown() for table in made]
-        if plot(records, out.parent / CURVES):
-            words = "Thin: evaluations; thick: means of ten; dots: the target is reached."
-            sections.insert(
-                -1, f"### Learning curves\n\n![Return over time]({CURVES})\n\n{words}\n"
-            )
+        for title, draw, name, words in PICTURES:
+            if draw(records, out.parent / name):
+                sections.insert(-1, f"### {title}\n\n![{title}]({name})\n\n{words}\n")
         out.write_text(fill(text, "\n".join(sections)))
         console.print(f"Written: {out}", soft_wrap=True)
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import records
+import report
 import walkers
 import walking
 from goals import GOALS
@@ -102,11 +103,11 @@ def test_without_a_pass_it_is_said_how_long_there_was():
 
 
 def test_what_comes_after_the_limit_counts_no_more():
-    assert RUN.config["limit"] == 300.0
-    found = looks({30: {16: (0.3, 1.0)}, 31: {}})  # after 300 s and 310 s
-    assert (found["passed"], found["given"]) == (False, 300.0)
+    assert RUN.config["limit"] == 3600.0
+    found = looks({360: {16: (0.3, 1.0)}, 361: {}})  # after 3600 s and 3610 s
+    assert (found["passed"], found["given"]) == (False, 3600.0)
     assert len(found["looks"]) == 1
-    assert looks({31: {}})["looks"] == []
+    assert looks({361: {}})["looks"] == []
 
 
 def test_a_first_look_never_passes_by_itself():
@@ -244,3 +245,15 @@ def test_a_checkpoint_is_judged_as_its_export_would_be(tmp_path: Path, monkeypat
     assert found["score"] == pytest.approx(wanted["score"], abs=1e-4)
     assert found["standing_still"] == wanted["standing_still"]  # the same commands
     assert found["survival"] == wanted["survival"] == 1.0
+
+
+def test_the_report_has_the_table_and_a_picture(tmp_path: Path):
+    results, out = tmp_path / "walking.json", tmp_path / "RESULTS.md"
+    known = {"versions": {"surefoot": "0.1.0"}, "machine": {"cpu": "one"}, "date": "2026-01-01"}
+    records.append(results, record(RUN, 90.0, **known))
+    missing = tmp_path / "throughput.json"
+    assert report.main(report.Arguments((results, missing), out)) == 0
+    written = out.read_text()
+    assert "| Surefoot | 90.0 | 90.0 | 1 of 1 | 2.00 | 0.810 |" in written
+    assert "![Learning to walk and to reach](walking.png)" in written
+    assert (tmp_path / "walking.png").stat().st_size > 10_000

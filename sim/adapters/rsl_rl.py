@@ -1,4 +1,4 @@
-"""The walking task as rsl_rl wants it. Needs `pip install rsl-rl-lib`."""
+"""A robot's task as rsl_rl wants it. Needs `pip install rsl-rl-lib`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from rsl_rl.env import VecEnv
 from tensordict import TensorDict
 
 from ...models.errors import UsageError
-from ..walk import WalkEnv
+from ..robot_env import RobotEnv
 
 
 class RslRlEnv(VecEnv):
-    """N walking robots. The groups: `policy` is the actor's observation, `critic` the privileged.
+    """N robots at a task. The groups: `policy` is the actor's observation, `critic` the privileged.
 
     Actions go to the task as they are, unbounded: its limiter bounds the joint targets. The
     runner's `obs_groups` are `{"actor": ["policy"], "critic": ["critic"]}`.
     """
 
-    def __init__(self, env: WalkEnv, seed: int | None = None) -> None:
+    def __init__(self, env: RobotEnv, seed: int | None = None) -> None:
         self.env = env
         self.num_envs = env.num_envs
         self.num_actions = len(env.robot.joints)
         self.max_episode_length = env.episode_ticks
         self.device = "cpu"
-        self.cfg = {"task": "walk", "robot": env.robot.name, "num_envs": env.num_envs}
+        self.cfg = {"task": type(env).__name__, "robot": env.robot.name, "num_envs": env.num_envs}
         self.obs, _ = env.reset(seed=seed)
 
     @property
