@@ -152,11 +152,23 @@ def train_sb3(run: Run, snapshots: Snapshots) -> None:
 
 
 def environments(run: Run) -> Any:
-    """A peer's: those that `surefoot train` trains on."""
+    """A peer's: those that `surefoot train` trains on; the reward is paid by the second.
+
+    So are the rewards that the peers' settings were published for, and neither of the two divides
+    its returns by their spread, as Surefoot does.
+    """
     from surefoot.sim.tasks import make_task
 
     goal = GOALS[run.task]
-    return make_task(goal.task, run.config["num_envs"], goal.robot, nthread=run.cores)
+    env: Any = make_task(goal.task, run.config["num_envs"], goal.robot, nthread=run.cores)
+    step = env.step
+
+    def step_paid_by_the_second(actions: Any) -> tuple[Any, ...]:
+        obs, reward, *others = step(actions)
+        return obs, (env.period * reward).astype(reward.dtype), *others
+
+    env.step = step_paid_by_the_second
+    return env
 
 
 # --- judging ----------------------------------------------------------------------------------
@@ -261,9 +273,9 @@ def main(words: list[str]) -> None:
     run = Run(**asked["run"])
     if hasattr(os, "sched_setaffinity"):  # before any library counts the cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.cores])
-    if run.library != "surefoot":
-        # Before Surefoot, which asks OpenMP's threads to sleep: a peer runs as its users know it.
-        import torch  # noqa: F401
+    # As Surefoot asks for. It is kind to the peers, too: threads of torch that spin take the cores
+    # from the physics, and an update of rsl_rl's on a busy machine took five times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with TemporaryDirectory() as folder:
         snapshots = Snapshots(Path(folder), asked["began"], run.config["limit"])
         with suppress(TimeOver):

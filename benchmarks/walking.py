@@ -229,7 +229,9 @@ def _settings(records: Sequence[Record]) -> Table:
             "The peers' are Isaac Lab's for rsl_rl (Go1 flat; Franka reach) and for "
             "Stable-Baselines3 (A1, with the flat task's widths), observations normalised; "
             "published with 4096 environments, for a GPU. rsl_rl's critic sees what ours does, "
-            "Stable-Baselines3's only what the actor does; neither mirrors.",
+            "Stable-Baselines3's only what the actor does; neither mirrors. Their rewards are "
+            "multiplied by the control period, as Isaac Lab's are. OpenMP's idle threads sleep for "
+            "all.",
         ),
     )
 

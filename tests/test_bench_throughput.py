@@ -176,6 +176,7 @@ def test_a_run_in_a_process_of_its_own(index: int):
     if len(planned) < 4 and index == 1:
         pytest.skip("EnvPool is not installed")
     run = replace([planned[0], planned[1], planned[-2]][index], cores=1)
+    run = replace(run, config={**run.config, "num_envs": 4})
     script = {"throughput": "stepping.py", "iteration": "iteration.py"}[run.purpose]
     asked = json.dumps({"run": records.as_json(run)})
     words = [sys.executable, str(records.HERE / script), asked]
