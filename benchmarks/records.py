@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -95,6 +95,12 @@ def find(records: list[Record], run: Run, target: float | None = None) -> Record
         if record["run"] == wanted and not stopped_short(record, target):
             return record
     return None
+
+
+def alike(records: Sequence[Record], library: Library) -> list[Record]:
+    """A library's records, of those that differ from the newest one in their seed at most."""
+    found = [record for record in records if record["run"]["library"] == library]
+    return [each for each in found if {**each["run"], "seed": 0} == {**found[-1]["run"], "seed": 0}]
 
 
 def stopped_short(record: Record, target: float | None) -> bool:

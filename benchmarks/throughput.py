@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tyro
 from analysis import Table, median_range, near
-from records import RESULTS, Library, Record, Run
+from records import RESULTS, Library, Record, Run, alike
 from session import Session, measure_and_print
 from surefoot.control.ppo import PPOConfig
 
@@ -113,15 +113,11 @@ def tables(records: list[Record]) -> list[Table]:
     return made + ([_parts(dict(sorted(by_size.items())))] if by_size else [])
 
 
-def _of(records: Sequence[Record], library: Library) -> list[Record]:
-    return [record for record in records if record["run"]["library"] == library]
-
-
 def _speeds(records: list[Record]) -> Table:
     rows = []
     for library, (name, model) in NAMES.items():
         for what, key in ((name, "steps_per_second"), (model, "bare_steps_per_second")):
-            if found := _of(records, library):
+            if found := alike(records, library):
                 last = found[-1]
                 middle, low, high = median_range([record[key] for record in found])
                 physics = f"{last['substeps']} × {1e3 * last['timestep']:g} ms"
@@ -145,7 +141,7 @@ def _speeds(records: list[Record]) -> Table:
 
 
 def _goals(records: list[Record], by_size: dict[int, Record]) -> Table:
-    ours, theirs = _of(records, "surefoot"), _of(records, "envpool")
+    ours, theirs = alike(records, "surefoot"), alike(records, "envpool")
     rows = []
     if ours:
         share = statistics.median(record["ratio"] for record in ours)
@@ -155,8 +151,13 @@ def _goals(records: list[Record], by_size: dict[int, Record]) -> Table:
     if ours and theirs:
         ratio = _median(ours, "steps_per_second") / _median(theirs, "steps_per_second")
         rows.append(_goal("times EnvPool's speed", "≥", TIMES_ENVPOOL, ratio, f"{ratio:.2f}"))
-        fair = _median(ours, "steps_per_second") / _median(theirs, "bare_steps_per_second")
-        rows.append(("times EnvPool's model in a bare Batch", "–", f"{fair:.2f}", "for scale"))
+        bare = _median(ours, "steps_per_second") / _median(theirs, "bare_steps_per_second")
+        alone = 1 / _median(theirs, "ratio")
+        for name, scale in (
+            ("times EnvPool's model in a bare Batch", bare),
+            ("EnvPool's model in a bare Batch, times EnvPool", alone),
+        ):
+            rows.append((name, "–", f"{scale:.2f}", "for scale"))
     if NUM_ENVS in by_size:
         peak = by_size[NUM_ENVS]["peak_memory"]
         name = f"peak memory of PPO with {NUM_ENVS} environments [GiB]"

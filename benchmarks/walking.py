@@ -21,7 +21,7 @@ import tyro
 from analysis import Table, near
 from goals import GOALS
 from peer_settings import NUM_ENVS, rsl_rl_settings, sb3_settings
-from records import RESULTS, Library, Record, Run
+from records import RESULTS, Library, Record, Run, alike
 from session import Session, measure_and_print
 
 CAP = 3.0  # times our median time
@@ -145,8 +145,8 @@ def tables(records: list[Record]) -> list[Table]:
 
 
 def newest(records: Sequence[Record], library: Library) -> list[Record]:
-    """The newest record of each seed of a library's, by seed."""
-    by_seed = {r["run"]["seed"]: r for r in records if r["run"]["library"] == library}
+    """A library's records on one task, by seed: of the settings that it learned with last."""
+    by_seed = {record["run"]["seed"]: record for record in alike(records, library)}
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 
@@ -203,9 +203,10 @@ def _verdicts(task: str, times: dict[Library, Times]) -> list[str]:
     for library in PEERS:
         if library in times and math.isfinite(ours.median):
             theirs = times[library]
-            least = min(theirs.median, theirs.most) / ours.median
-            more = "more than " if math.isinf(theirs.median) else ""
-            said.append(f"{NAMES[library]} takes {more}{least:.2f} × our median.")
+            never = math.isinf(theirs.median)
+            times_ours = (theirs.most if never else theirs.median) / ours.median
+            more = "more than " if never else ""
+            said.append(f"{NAMES[library]} takes {more}{times_ours:.2f} × our median.")
     return said
 
 

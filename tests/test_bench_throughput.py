@@ -118,6 +118,7 @@ def test_the_goals_say_whether_they_are_reached():
         ("≥ 0.85", "0.860", "reached"),
         ("≥ 2", "2.15", "reached"),
         ("–", "1.07", "for scale"),
+        ("–", "2.00", "for scale"),
         ("< 4", "3.00", "reached"),
     ]
     slow = [stepped("surefoot", 79.0, 100.0), *theirs]

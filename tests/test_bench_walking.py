@@ -194,6 +194,12 @@ def test_the_settings_are_told_as_they_were_recorded():
     assert "desired_kl 0.01" in settings.rows[1][2]
 
 
+def test_runs_with_earlier_settings_are_not_mixed_with_the_newest():
+    earlier = [record(replace(RUN, seed=seed, steps=10), 10.0) for seed in range(3)]
+    (table, _) = walking.tables([*earlier, record(RUN, 50.0)])
+    assert table.rows[0][2] == "50.0"
+
+
 def test_times_are_medians_with_infinity():
     times = walking.Times.of([record(RUN, 10.0), record(RUN, 50.0, passed=False)])
     assert math.isinf(times.median) and times.shown(times.median) == "> 50.0"
