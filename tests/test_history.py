@@ -30,6 +30,7 @@ from surefoot.sim.robot_env import RobotEnv
 from surefoot.sim.tasks import make_task
 from surefoot.sim.walk import WalkEnv
 from torch import nn
+from verbs import refuse, succeed_with_json
 
 ROBOT = load_robot("quadruped")
 COLUMNS = 47  # of one of the walk's observations
@@ -293,3 +294,28 @@ def test_play_begins_with_an_empty_memory_and_again_at_a_reset(exported):
 
 def _frames(policy: TrainedPolicy) -> np.ndarray:
     return policy._state[0, 1:].reshape(-1, COLUMNS)
+
+
+# --- by the verbs -----------------------------------------------------------------------------
+
+
+def test_the_verbs_know_of_the_history(capsys, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(ReachEnv, "episode_time", 0.4)
+    run = str(tmp_path / "run")
+    small = ("--num-envs", "4", "--horizon", "4", "--hidden", "8", "--epochs", "1")
+    words = ("--steps", "64", "--episodes", "2", *small)
+    result = succeed_with_json(capsys, "train", "reach", "--history", "4", "--run", run, *words)
+    contract = Controller(result["policy"], load_robot("arm")).contract
+    assert contract.training["history"] == 4
+    assert len(contract.initial_state or []) == 1 + 3 * (4 + 4 + 4 + 3 + 3)
+    figures = succeed_with_json(capsys, "evaluate", run, "--episodes", "2")
+    assert figures == result["evaluation"]
+
+    more = ("--steps", "128", "--episodes", "0")
+    assert succeed_with_json(capsys, "train", "--resume", run, *more)["steps"] == 128
+    line = refuse(capsys, "train", "--resume", run, "--history", "2", *more)
+    assert "--history: found 2, allowed is the run's own 4" in line
+    other = ("train", "reach", "--from", run, "--run", str(tmp_path / "other"), *words)
+    assert "found obs_dim 72, allowed is 18" in refuse(capsys, *other)
+    line = refuse(capsys, "train", "Pendulum-v1", "--history", "2", *words)
+    assert "--history: found 2 for Pendulum-v1, allowed is 1" in line
