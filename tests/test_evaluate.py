@@ -202,6 +202,17 @@ def test_who_stands_still_scores_as_it_is_told():
     assert figures["rmse"] == pytest.approx({axis: still[axis] for axis in figures["rmse"]})
 
 
+def test_a_policy_is_told_whose_episode_begins():
+    told: list[np.ndarray] = []
+
+    def listens(inputs, begins) -> np.ndarray:
+        told.append(begins.copy())
+        return np.zeros((3, 12))
+
+    recorded(ScriptedEnv(np.zeros((3, 3)), {1: 600, 2: 20}), listens)
+    assert np.argwhere(told).tolist() == [[0, 0], [0, 1], [0, 2], [21, 2], [601, 1]]
+
+
 # --- effort -----------------------------------------------------------------------------------
 
 

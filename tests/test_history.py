@@ -264,6 +264,8 @@ def test_a_run_is_replayed_bit_by_bit(exported, make_log: MakeLog):
 def test_robots_evaluated_together_act_as_each_alone(exported, monkeypatch):
     _, path = exported
     monkeypatch.setattr(WalkEnv, "episode_time", 0.6)
+    # One of them falls, and begins anew between the others.
+    monkeypatch.setattr(WalkEnv, "ends", lambda env: {"fall": env.ticks == [99, 15, 99]})
     policy, alone = open_policy(path, None), [open_policy(path, None) for _ in range(3)]
     seen: list[float] = []
 
@@ -272,12 +274,12 @@ def test_robots_evaluated_together_act_as_each_alone(exported, monkeypatch):
         for row, one in enumerate(alone):
             single = one.act({k: v[row : row + 1] for k, v in inputs.items()}, begins[row][None])
             seen.append(float(np.abs(single[0] - together[row]).max()))
-        begins[:] = len(seen) == 45  # somebody fell
         return together
 
     env = WalkEnv(3, ROBOT, ())
     record(both, env, walking("joint_target"), policy.commands, seed=1)
     assert len(seen) == 3 * 29 and max(seen) <= 1e-5
+    assert env.ticks.tolist() == [29, 14, 29]
 
 
 def test_play_begins_with_an_empty_memory_and_again_at_a_reset(exported):
@@ -294,6 +296,23 @@ def test_play_begins_with_an_empty_memory_and_again_at_a_reset(exported):
 
 def _frames(policy: TrainedPolicy) -> np.ndarray:
     return policy._state[0, 1:].reshape(-1, COLUMNS)
+
+
+def test_what_another_library_learned_with_a_history_is_exported(capsys, tmp_path: Path):
+    library = pytest.importorskip("stable_baselines3")
+    from surefoot.sim.adapters.stable_baselines import StableBaselinesEnv
+
+    env = StableBaselinesEnv(WalkEnv(2, nthread=1, history=2))
+    network = {"net_arch": [8]}
+    model = library.PPO(
+        "MlpPolicy", env, n_steps=8, batch_size=16, policy_kwargs=network, device="cpu", seed=1
+    )
+    model.save(tmp_path / "model.zip")
+    line = refuse(capsys, "export", str(tmp_path / "model.zip"))
+    assert "found observations in a Box of shape [94], allowed is the task's Box of" in line
+    words = ("export", str(tmp_path / "model.zip"), "--history", "2")
+    path = Path(succeed_with_json(capsys, *words)["policy"])
+    assert len(Controller(path, ROBOT).contract.initial_state or []) == 48
 
 
 # --- by the verbs -----------------------------------------------------------------------------
