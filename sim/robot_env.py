@@ -33,8 +33,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
     the actor's observation is that of the last H steps side by side, the newest first; the first
     one of an episode stands for those before it. The critic's has the newest only: beside it lies
     the truth, of which the others are hints. The bits depend on the seed alone, not on the number
-    of threads. Beyond Gymnasium it offers what `TaskEnv` and
-    `DeployableTask` in `models/task.py` describe.
+    of threads. Beyond Gymnasium it offers what `TaskEnv` and `DeployableTask` in `models/task.py`
+    describe.
     """
 
     usual_robot: str  # as `load_robot` takes it
