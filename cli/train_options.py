@@ -63,8 +63,8 @@ class _Common:
     terrain: bool = False
     """Walk on rough ground, blocks, steps and slopes, from easy to hard as each robot earns it."""
     history: int = 1
-    """Observations that a robot's policy sees side by side, the last ones; with more than one it
-    can adapt to what is randomised."""
+    """How many of a robot's last observations the policy sees, side by side. With several it can
+    adapt to what is randomised."""
     minutes: float | None = None
     """Budget of training time [min]; 4 if neither this nor --steps is given. A resumed run's counts
     from its start, and is its own if neither is given."""
