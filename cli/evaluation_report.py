@@ -209,7 +209,7 @@ def _learning(folder: Path) -> str:
 def _about(policy: TrainedPolicy) -> str:
     contract = policy.controller.contract
     training = contract.training
-    said = ("task", "algorithm", "steps", "seconds", "seed", "commit")
+    said = ("task", "history", "algorithm", "steps", "seconds", "seed", "commit")
     ranges = [f"{c.name} {c.lower:g} to {c.upper:g} {c.unit}" for c in policy.commands]
     rows = [
         ["", "as its file says"],

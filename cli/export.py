@@ -28,8 +28,8 @@ CHECKED_TOGETHER = 16  # robots in the rollout that compares torch with ONNX Run
 # The options that each kind of checkpoint leaves open.
 OPTIONS: Mapping[Kind, tuple[str, ...]] = {
     "Surefoot": (),
-    "Stable-Baselines3": ("robot", "vecnormalize"),
-    "rsl_rl": ("robot", "activation"),
+    "Stable-Baselines3": ("robot", "history", "vecnormalize"),
+    "rsl_rl": ("robot", "history", "activation"),
 }
 
 
@@ -38,7 +38,7 @@ class Arguments:
     """Write a policy with its whole contract into one ONNX file, checked against its network.
 
     Takes a run of Surefoot's, or what PPO or SAC of Stable-Baselines3 or PPO of rsl_rl has learned
-    on Surefoot's task. The last three options are for these. Loading a model of Stable-Baselines3
+    on Surefoot's task. The last four options are for these. Loading a model of Stable-Baselines3
     runs code that its files hold: export only what you trust.
     """
 
@@ -56,6 +56,8 @@ class Arguments:
     robot: str | None = None
     """Name of a robot that Surefoot ships, or the path of a robot.toml; the task's usual one if not
     given."""
+    history: int | None = None
+    """Observations that it saw side by side; one if not given."""
     vecnormalize: Path | None = None
     """What VecNormalize saved; vecnormalize.pkl beside the model.zip is found without this."""
     activation: str | None = None
@@ -99,7 +101,13 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
         allowed = " or ".join(TASKS)
         raise UsageError(f"{path}: found task {about.get('task')}, allowed is {allowed}")
     output = about.get("output", "joint_target")
-    env = make_task(about["task"], CHECKED_TOGETHER, about["robot"], output)
+    env = make_task(
+        about["task"],
+        CHECKED_TOGETHER,
+        about["robot"],
+        output,
+        history=about.get("history", 1),
+    )
     facts = robot_facts(env.robot)
     for key, now in facts.items():
         if about.get(key, now) != now:
@@ -124,7 +132,8 @@ def export_run(run_dir: Path, out: Path, seed: int = 0) -> Contract:
 def _export_foreign(arguments: Arguments, kind: Kind, out: Path, console: Console) -> Contract:
     """Export another library's policy. Raises UsageError and PolicyError."""
     source = arguments.source
-    env = make_task(arguments.task, CHECKED_TOGETHER, arguments.robot)
+    history = arguments.history or 1
+    env = make_task(arguments.task, CHECKED_TOGETHER, arguments.robot, history=history)
     if kind == "Stable-Baselines3":
         statistics = find_statistics(source, arguments.vecnormalize)
         files = f"{source} and {statistics}" if statistics else f"{source}, without VecNormalize"
@@ -138,7 +147,7 @@ def _export_foreign(arguments: Arguments, kind: Kind, out: Path, console: Consol
     )
     require_same(policy, env, arguments.seed)
     robot = arguments.robot or env.usual_robot
-    training = {**policy.training, "task": arguments.task, "robot": robot}
+    training = {**policy.training, "task": arguments.task, "robot": robot, "history": history}
     return export_policy(policy.actor, env, out, training, arguments.seed)
 
 
@@ -147,7 +156,7 @@ def _require_options(arguments: Arguments, kind: Kind) -> None:
         raise UsageError(f"{arguments.source}: found nothing, allowed is the checkpoint of a run")
     if arguments.task not in TASKS:
         raise UsageError(f"--task: found {arguments.task}, allowed is {' or '.join(TASKS)}")
-    for name in ("robot", "vecnormalize", "activation"):
+    for name in ("robot", "history", "vecnormalize", "activation"):
         if getattr(arguments, name) is not None and name not in OPTIONS[kind]:
             takers = " or ".join(other for other, names in OPTIONS.items() if name in names)
             raise UsageError(f"--{name}: found a checkpoint of {kind}, allowed is one of {takers}")

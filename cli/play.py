@@ -105,7 +105,9 @@ class Session:
 
     def step(self) -> None:
         """One control period. Raises NonFiniteError where the policy's action is not finite."""
-        _, _, terminated, _, _ = self.env.advance(self._policy.act(self.env.inputs))
+        action = self._policy.act(self.env.inputs, self._begins)
+        _, _, terminated, _, _ = self.env.advance(action)
+        self._begins = np.zeros(1, bool)
         self.fallen |= bool(terminated[0])
 
     @property
@@ -137,7 +139,7 @@ class Session:
         return "\n".join(f"  {keys:10} {meaning}" for keys, meaning in lines)
 
     def _begin(self) -> None:
-        self.fallen = False
+        self.fallen, self._begins = False, np.ones(1, bool)
         self.env.set_commands(self.command[None])
 
 

@@ -77,9 +77,11 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     if arguments.task in TASKS:
         env = _robots(arguments)
         about |= {"robot": arguments.robot or env.usual_robot, "output": env.output}
-        about["terrain"] = arguments.terrain
+        about |= {"terrain": arguments.terrain, "history": env.history}
         about |= {"randomisation": randomisation.describe(env.randomisation)}
         about |= robot_facts(env.robot)
+    elif arguments.history != 1:
+        raise UsageError(f"--history: found {arguments.history} for {env}, allowed is 1")
     else:
         about["pool"] = arguments.pool
     earlier = distributed.from_first(lambda: _earlier(arguments, env))
@@ -153,6 +155,7 @@ def _robots(arguments: AnyArguments) -> RobotEnv:
         varied,
         distributed.threads(),
         arguments.terrain,
+        arguments.history,
     )
 
 

@@ -22,6 +22,8 @@ from ..models.errors import UsageError
 from ..models.limits import Output
 from .terminal import require_folder
 
+OF_THE_TASK = ("robot", "output", "terrain", "history", "pool")  # options in what a run is about
+
 
 def _count(words: list[str]) -> int:
     """A whole number, as it is written or as 1e6."""
@@ -60,6 +62,9 @@ class _Common:
     [N·m]."""
     terrain: bool = False
     """Walk on rough ground, blocks, steps and slopes, from easy to hard as each robot earns it."""
+    history: int = 1
+    """How many of a robot's last observations the policy sees, side by side. With several it can
+    adapt to what is randomised."""
     minutes: float | None = None
     """Budget of training time [min]; 4 if neither this nor --steps is given. A resumed run's counts
     from its start, and is its own if neither is given."""
@@ -159,7 +164,7 @@ def _as_begun(said: AnyArguments, folder: Path) -> AnyArguments:
         "seed": saved["seed"],
         "from_": Path(about["from"]) if "from" in about else None,
         "run": folder,
-        **{name: about[name] for name in ("robot", "output", "terrain", "pool") if name in about},
+        **{name: about[name] for name in OF_THE_TASK if name in about},
     }
     if saved["algorithm"] == "ppo":
         begun = Arguments(**own, config=PPOConfig(**config))

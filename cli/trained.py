@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,14 @@ from ..models.robot_file import load_robot
 from ..models.task import CommandPart
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainedPolicy:
-    """A policy and the robot that it moves."""
+    """A policy, the robot that it moves, and what it remembers of N of them."""
 
     file: Path
     robot: Robot
     controller: Controller
+    _state: np.ndarray = field(init=False, default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @property
     def commands(self) -> tuple[CommandPart, ...]:
@@ -40,9 +41,16 @@ class TrainedPolicy:
         """Whether it was trained on ground that is not level, as its file says."""
         return bool(self.controller.contract.training.get("terrain"))
 
-    def act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Inputs by name, each (N, width), to actions (N, n)."""
-        return self.controller.infer_batch(inputs)["action"]
+    def act(self, inputs: Mapping[str, np.ndarray], begins: np.ndarray) -> np.ndarray:
+        """Inputs by name, each (N, width), to actions (N, n), one control period after another.
+
+        Where an episode begins, bool (N,), the policy forgets the one before.
+        """
+        first = np.asarray(self.controller.contract.initial_state or [], np.float32)
+        state = np.where(begins[:, None], first, first if begins.all() else self._state)
+        outputs = self.controller.infer_batch({**inputs, "state": state})
+        self._state = outputs.get("next_state", state)
+        return outputs["action"]
 
 
 def open_policy(path: Path, robot: str | None) -> TrainedPolicy:
@@ -54,7 +62,7 @@ def open_policy(path: Path, robot: str | None) -> TrainedPolicy:
             name for it.
 
     Raises:
-        PolicyError: no such policy, one with memory, or one for another robot.
+        PolicyError: no such policy, or one for another robot.
         RobotFileError: the robot is none.
     """
     file = path / POLICY_FILE if path.is_dir() else path
@@ -65,6 +73,4 @@ def open_policy(path: Path, robot: str | None) -> TrainedPolicy:
             raise PolicyError(f"{file}: {error}") from None
     loaded = load_robot(robot)
     controller = Controller(file, loaded)
-    if controller.contract.initial_state is not None:
-        raise PolicyError(f"{file}: found a policy with memory, allowed is one without")
     return TrainedPolicy(file, loaded, controller)

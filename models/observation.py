@@ -123,6 +123,25 @@ def width(terms: Sequence[Term], robot: Robot, commands: int) -> int:
     return sum(term.width(widths) for term in terms)
 
 
+def remember(frame: Array, past: Array, began: Array, xp: Namespace) -> Array:
+    """The last H observations of each episode side by side, the newest first.
+
+    An episode's first observation stands for those that would lie before it. The simulator and the
+    graph of a policy call this one function.
+
+    Args:
+        frame: the observation now. Shape (N, D).
+        past: what came out before, without its last frame. Shape (N, (H − 1)·D).
+        began: True where the episode began before now. bool, shape (N, 1).
+        xp: the module `numpy` or the module `torch`.
+
+    Returns:
+        Shape (N, H·D).
+    """
+    first = xp.tile(frame, (1, past.shape[-1] // frame.shape[-1]))
+    return xp.concatenate((frame, xp.where(began, past, first)), -1)
+
+
 def describe(terms: Sequence[Term]) -> list[dict[str, Any]]:
     """The terms as plain data, for a policy's metadata."""
     return [{"term": type(term).__name__, **asdict(term)} for term in terms]

@@ -33,6 +33,11 @@ class Reflection:
         """The reflected vectors. Shape (..., n)."""
         return vector[..., self.index] * self.sign
 
+    def repeated(self, times: int) -> Reflection:
+        """Of so many such vectors side by side, each reflected by itself. Shapes (times · n,)."""
+        index = np.arange(times)[:, None] * len(self.index) + self.index
+        return Reflection(index.ravel(), np.tile(self.sign, times))
+
 
 @dataclass(frozen=True)
 class Mirror:
@@ -84,6 +89,8 @@ class CommandPart:
 class DeployableTask(Protocol):
     """A task whose policy can be exported for a robot: N environments, n joints, D columns.
 
+    D are those of `history` observations (`remember` in observation.py).
+
     An action of `output` "joint_target" stands for the target default pose + action_scale · action
     [rad]; one of "joint_torque" for the torque action_scale · action [N·m].
     """
@@ -91,6 +98,7 @@ class DeployableTask(Protocol):
     num_envs: int
     robot: Robot
     terms: tuple[Term, ...]  # of the observation
+    history: int  # observations that the policy sees side by side, the newest first
     output: Output
     action_scale: float | tuple[float, ...]  # of all joints, or one for each
     clock_period: float  # at which the input `clock` wraps [s]

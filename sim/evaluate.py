@@ -28,7 +28,8 @@ from .trials import Trial, trial_for
 SETTLING = 1.0  # after a new command [s]
 MOST_EPISODES = 4096  # under one condition: their recording is held in memory, 0.24 MB each
 
-Policy = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # inputs (N, width) → actions (N, n)
+# Inputs, each (N, width), and whose episode begins now, bool (N,) → actions (N, n)
+Policy = Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray]
 OnProgress = Callable[[float], None]
 
 
@@ -83,7 +84,9 @@ class MeasuredEnv(Protocol):
         ...
 
     def step(self, actions: np.ndarray, /) -> tuple[Any, Any, np.ndarray, Any, Any]:
-        """One period under `actions` (N, n); the third result, bool (N,), tells who fell."""
+        """One period under `actions` (N, n); the third result, bool (N,), tells who fell and
+        began anew.
+        """
         ...
 
 
@@ -132,7 +135,8 @@ def evaluate(
     """Every condition's result, by its name.
 
     Args:
-        policy: inputs by name, each (N, width), to actions (N, n).
+        policy: inputs by name, each (N, width), to actions (N, n); a policy with a memory is told
+            whose episode begins.
         commands: the policy's, and the ranges that it was trained for: no others are given.
         robot: which it was trained for.
         output: what its actions stand for.
@@ -191,12 +195,14 @@ def record(
     alive = np.ones((ticks, env.num_envs), bool)
     drawn = {name: values.copy() for name, values in env.drawn.items()}
     rows: dict[str, np.ndarray] = {}
+    begins = np.ones(env.num_envs, bool)
     for tick in range(ticks):
         if tick % redraw == 0:
             command = rng.uniform(lower, upper, (env.num_envs, len(commands)))
             env.set_commands(command)
-        action = policy(env.inputs)
+        action = policy(env.inputs, begins)
         _, _, terminated, _, _ = env.step(action)
+        begins = terminated
         found = {
             "command": command,
             "achieved": trial.achieved(env),

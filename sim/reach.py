@@ -88,6 +88,7 @@ class ReachEnv(RobotEnv):
         weights: RewardWeights | None = None,
         nthread: int = 0,
         output: Output = "joint_target",
+        history: int = 1,
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
@@ -99,11 +100,12 @@ class ReachEnv(RobotEnv):
             weights: of the reward's terms.
             nthread: threads that step the physics; 0: as many as there are processors.
             output: what actions stand for.
+            history: observations that the actor sees.
 
         Raises:
             RobotFileError: robot.toml or the MJCF describes no possible robot.
             UsageError: the robot is no chain of joints from a bolted base to a site `tip`, or has
-                nothing for one of the variations.
+                nothing for one of the variations; or no such history.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
         robots = RobotBatch(robot, num_envs, nthread, output)
@@ -117,7 +119,7 @@ class ReachEnv(RobotEnv):
         self.tip_position = tip_position(robots)
         names = [field.name for field in fields(RewardWeights)]
         terms = reaching_terms(robot, self.tip_position)
-        super().__init__(robots, terms, names, None, randomisation)
+        super().__init__(robots, terms, names, None, randomisation, history)
         self.weights = weights or RewardWeights()
         self.tip_before = np.zeros((num_envs, 3))  # a control period ago [m]
         self.tip_velocity = np.zeros((num_envs, 3))  # over the last one [m/s]

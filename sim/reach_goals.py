@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from ..models.errors import UsageError
 from .reach import SUCCESS, ReachEnv
 
 GOAL = 3  # columns: x, y, z [m]
@@ -25,8 +26,12 @@ class ReachGoalsEnv(ReachEnv):
     """
 
     def __init__(self, num_envs: int = 1, *args: Any, **options: Any) -> None:
-        """As of `ReachEnv`."""
+        """As of `ReachEnv`. Raises UsageError for a history: it would tell hindsight's goals apart
+        from those that were commanded.
+        """
         super().__init__(num_envs, *args, **options)
+        if self.history > 1:
+            raise UsageError(f"history: found {self.history} of a task of goals, allowed is 1")
         flat = self.single_observation_space
         assert isinstance(flat, gym.spaces.Box)
         boxes: dict[str, gym.Space[Any]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,20 +17,26 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from ..models.errors import UsageError
 from ..models.limits import Limits, Output, limit_target, limit_torque
-from ..models.observation import Term, observe, width
+from ..models.observation import Term, observe, remember, width
 from ..models.task import CommandPart, Mirror
 from .course import Course
 from .randomisation import Variation, disturb, randomise, require_fit, values_per
 from .robot_batch import RobotBatch
 
+LONGEST_HISTORY = 100  # observations
+
 
 class RobotEnv(gym.vector.VectorEnv, ABC):
     """N robots at a task; SAME_STEP autoreset, the true last observation in `infos["final_obs"]`.
 
-    Observation (N, D) and action (N, n), for a robot of n joints, are float32. The bits depend on
-    the seed alone, not on the number of threads. Beyond Gymnasium it offers what `TaskEnv` and
-    `DeployableTask` in `models/task.py` describe.
+    Observation (N, D) and action (N, n), for a robot of n joints, are float32. With a history of H
+    the actor's observation is that of the last H steps side by side, the newest first; the first
+    one of an episode stands for those before it. The critic's has the newest only: beside it lies
+    the truth, of which the others are hints. The bits depend on the seed alone, not on the number
+    of threads. Beyond Gymnasium it offers what `TaskEnv` and `DeployableTask` in `models/task.py`
+    describe.
     """
 
     usual_robot: str  # as `load_robot` takes it
@@ -51,6 +58,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         reward_names: Sequence[str],
         mirror: Mirror | None,
         randomisation: Sequence[Variation],
+        history: int,
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
@@ -60,16 +68,20 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             reward_names: of the reward's terms, in their order.
             mirror: the task's left-right symmetry, if it has one.
             randomisation: what varies from episode to episode, and during one.
+            history: H, observations that the actor sees.
 
         Raises:
-            UsageError: the robots have nothing for one of the variations.
+            UsageError: the robots have nothing for one of the variations, or no such history.
         """
+        if not 1 <= history <= LONGEST_HISTORY:
+            raise UsageError(f"history: found {history}, allowed is 1 to {LONGEST_HISTORY}")
         require_fit(randomisation, robots)
         self.robots, self.robot = robots, robots.robot
         self.num_envs = robots.num_envs
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
         self.period = self.robot.control_period
-        self.terms, self.mirror = terms, mirror
+        self.terms, self.history = terms, history
+        self.mirror = mirror and replace(mirror, observation=mirror.observation.repeated(history))
         self.randomisation = tuple(randomisation)
         self.limits = Limits.of(self.robot, self.output)
         self.at_reset = tuple(v for v in randomisation if v.every is None)
@@ -77,7 +89,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
 
         num_envs, n = self.num_envs, len(self.robot.joints)
         columns = width(terms, self.robot, len(self.commands))
-        observation = gym.spaces.Box(-np.inf, np.inf, (columns,), np.float32)
+        observation = gym.spaces.Box(-np.inf, np.inf, (history * columns,), np.float32)
         action = gym.spaces.Box(-self.action_limit, self.action_limit, (n,), np.float32)
         self.single_observation_space, self.single_action_space = observation, action
         self.observation_space = batch_space(observation, num_envs)
@@ -97,6 +109,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.reward_names = tuple(reward_names)
         self.reward_sums = np.zeros((len(self.reward_names), num_envs))  # of the episode
         self.inputs: dict[str, np.ndarray] = {}  # of the controller, by name
+        self.past = np.zeros((num_envs, (history - 1) * columns), np.float32)  # `remember`'s
         self.privileged = np.zeros((num_envs, 0), np.float32)
         self.final_privileged = self.privileged
 
@@ -280,19 +293,19 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             "clock": self.clock,
         }
         inputs = {name: value.astype(np.float32) for name, value in inputs.items()}
-        observation = observe(self.terms, inputs, np)
+        frame = observe(self.terms, inputs, np)
+        observation = remember(frame, self.past, self.ticks[:, None] > 0, np)
         truth = self.privileged_parts()
-        privileged = np.concatenate((observation, *truth), -1, dtype=np.float32)
-        if ids is None or previous is None:
-            self.inputs, self.privileged = inputs, privileged
-            return observation
-        # Copies: whoever got the arrays before still reads the old episode in them.
-        keep = np.ones(self.num_envs, bool)
-        keep[ids] = False
-        for name, value in inputs.items():
-            value[keep] = self.inputs[name][keep]
-        observation[keep], privileged[keep] = previous[keep], self.privileged[keep]
+        privileged = np.concatenate((frame, *truth), -1, dtype=np.float32)
+        if ids is not None and previous is not None:
+            # Copies: whoever got the arrays before still reads the old episode in them.
+            keep = np.ones(self.num_envs, bool)
+            keep[ids] = False
+            for name, value in inputs.items():
+                value[keep] = self.inputs[name][keep]
+            observation[keep], privileged[keep] = previous[keep], self.privileged[keep]
         self.inputs, self.privileged = inputs, privileged
+        self.past = observation[:, : -frame.shape[1]].copy()
         return observation
 
     # --- resuming -----------------------------------------------------------------------------
@@ -306,6 +319,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         "reasons",
         "reward_sums",
         "privileged",
+        "past",
     )
 
     def get_state(self) -> dict[str, Any]:

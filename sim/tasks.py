@@ -28,6 +28,7 @@ def make_task(
     randomisation: Sequence[Variation] | None = None,
     nthread: int = 0,
     terrain: bool = False,
+    history: int = 1,
 ) -> RobotEnv:
     """N robots at a task.
 
@@ -39,9 +40,11 @@ def make_task(
         randomisation: what varies; what the task trains with if not given.
         nthread: threads that step the physics; 0: as many as there are processors.
         terrain: on ground that is not level.
+        history: observations that the actor sees.
 
     Raises:
-        UsageError: no such task, or not with that robot, output, randomisation or terrain.
+        UsageError: no such task, or not with that robot, output, randomisation, terrain or
+            history.
         RobotFileError: robot.toml or the MJCF describes no possible robot.
     """
     if name not in TASKS:
@@ -53,7 +56,7 @@ def make_task(
     if terrain and not task.has_terrain:
         able = " or ".join(each for each, cls in TASKS.items() if cls.has_terrain)
         raise UsageError(f"terrain: found it asked for with {name}, allowed with {able}")
-    options: dict[str, Any] = {"nthread": nthread}
+    options: dict[str, Any] = {"nthread": nthread, "history": history}
     if terrain:
         options["terrain"] = True
     if len(task.outputs) > 1:

@@ -81,6 +81,7 @@ class WalkEnv(RobotEnv):
         gait: Gait | None = None,
         nthread: int = 0,
         terrain: bool = False,
+        history: int = 1,
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
@@ -93,10 +94,12 @@ class WalkEnv(RobotEnv):
             nthread: threads that step the physics; 0: as many as there are processors.
             terrain: walk on rough ground, blocks, steps and slopes, from easy to hard as it is
                 earned; without it, on level ground.
+            history: observations that the actor sees.
 
         Raises:
             RobotFileError: robot.toml or the MJCF describes no possible robot.
-            UsageError: the robot has other feet than the gait, or sides that are not alike.
+            UsageError: the robot has other feet than the gait, or sides that are not alike; or
+                no such history.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
         # Of the base in the standing pose [m].
@@ -113,7 +116,7 @@ class WalkEnv(RobotEnv):
         self.seen = PRIVILEGED + (GROUND if terrain else ())  # by the critic
         mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
         varied = gait.randomisation if randomisation is None else randomisation
-        super().__init__(robots, terms, names, mirror, varied)
+        super().__init__(robots, terms, names, mirror, varied, history)
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
         self.feet_before = np.zeros((num_envs, len(gait.feet), 3))

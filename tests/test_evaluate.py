@@ -95,7 +95,7 @@ class ScriptedEnv:
 
 
 def recorded(env: ScriptedEnv, policy: Policy | None = None) -> Recording:
-    still = lambda inputs: np.zeros((len(inputs["command"]), 12))  # noqa: E731
+    still = lambda inputs, begins: np.zeros((len(inputs["command"]), 12))  # noqa: E731
     return record(policy or still, env, WALKING, COMMANDS, seed=3)
 
 
@@ -168,7 +168,7 @@ def test_the_commands_come_from_the_seed_every_five_seconds_over_the_range():
 
 def test_no_command_beyond_what_the_policy_was_trained_for():
     narrow = (COMMANDS[0], CommandPart("vy", "m/s", 0.0, 0.0), CommandPart("yaw_rate", "", 0, 0.2))
-    still = lambda inputs: np.zeros((50, 12))  # noqa: E731
+    still = lambda inputs, begins: np.zeros((50, 12))  # noqa: E731
     command = record(still, ScriptedEnv(np.zeros((50, 3))), WALKING, narrow, seed=0).command
     assert (command[..., 1] == 0).all()
     assert command[..., 2].min() >= 0 and 0.19 < command[..., 2].max() <= 0.2
@@ -205,13 +205,24 @@ def test_who_stands_still_scores_as_it_is_told():
     assert figures["rmse"] == pytest.approx({axis: still[axis] for axis in figures["rmse"]})
 
 
+def test_a_policy_is_told_whose_episode_begins():
+    told: list[np.ndarray] = []
+
+    def listens(inputs, begins) -> np.ndarray:
+        told.append(begins.copy())
+        return np.zeros((3, 12))
+
+    recorded(ScriptedEnv(np.zeros((3, 3)), {1: 600, 2: 20}), listens)
+    assert np.argwhere(told).tolist() == [[0, 0], [0, 1], [0, 2], [21, 2], [601, 1]]
+
+
 # --- effort -----------------------------------------------------------------------------------
 
 
 def test_how_much_the_actions_change():
     env = ScriptedEnv(np.zeros((1, 3)))
 
-    def zigzag(inputs):
+    def zigzag(inputs, begins):
         return np.full((1, 12), 0.3 * (len(env.actions) % 2))
 
     figures = measured(env, zigzag).figures()
@@ -310,7 +321,7 @@ def test_a_second_task_is_evaluated_by_the_same_protocol():
         command_period=None,
     )
     env = ScriptedArm()
-    recording = record(lambda inputs: np.zeros((2, 12)), env, trial, parts, seed=1)
+    recording = record(lambda inputs, begins: np.zeros((2, 12)), env, trial, parts, seed=1)
     goal = np.random.default_rng([1, 1]).uniform(0.1, 0.3, (2, 3))
     assert len(env.commands) == 1  # a goal stays
     assert recording.command == pytest.approx(np.tile(goal, (59, 1, 1)))
@@ -328,7 +339,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WalkEnv, "episode_time", 2.0)
 
 
-def stand(inputs) -> np.ndarray:
+def stand(inputs, begins) -> np.ndarray:
     return np.zeros((len(inputs["command"]), 12), np.float32)
 
 
@@ -384,7 +395,7 @@ def test_an_arm_that_does_nothing_reaches_nothing(output: Output):
     arm = load_robot("arm")
     actions: list[int] = []
 
-    def idle(inputs) -> np.ndarray:
+    def idle(inputs, begins) -> np.ndarray:
         actions.append(1)
         return np.zeros((len(inputs["command"]), len(arm.joints)), np.float32)
 

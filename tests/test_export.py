@@ -255,6 +255,7 @@ class Pushes:
     """A task of joint torques, for a robot without an IMU; its inputs are drawn."""
 
     num_envs = 2
+    history = 1
     output = "joint_torque"
     action_scale = tuple(0.1 * (k + 1) for k in range(12))  # [N·m]
     clock_period = 0.5

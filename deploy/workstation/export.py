@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ...hardware.outputs import why_not
 from ...models.errors import PolicyError
-from ...models.observation import describe, input_widths, observe
+from ...models.observation import describe, input_widths, observe, remember, width
 from ...models.task import DeployableTask
 from ..contract import KEY, TOLERANCE, Contract, GoldenPair, robot_facts
 from ..controller import open_session
@@ -31,7 +31,11 @@ GOLDEN_TICKS = (0, 7, 50, 120, 249)
 
 
 class DeployedPolicy(nn.Module):
-    """Raw sensors in, action and joint target or torque out; everything between is in the graph."""
+    """Raw sensors in, action and joint target or torque out; everything between is in the graph.
+
+    With a history of H observations there is a state: 1 and the last H − 1 of them, the newest
+    first; all 0 where an episode begins.
+    """
 
     scale: Tensor
     offset: Tensor
@@ -44,7 +48,6 @@ class DeployedPolicy(nn.Module):
         pose = task.robot.default_pose if task.output == "joint_target" else 0.0
         for name, value in (("scale", task.action_scale), ("offset", pose)):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
-        self.outputs = ("action", task.output)
         widths = input_widths(task.robot, len(task.commands))
         used = {term.input for term in self.terms}
         if lacking := sorted(used - set(widths)):
@@ -53,12 +56,25 @@ class DeployedPolicy(nn.Module):
                 f"{', '.join(widths)}"
             )
         self.widths = {name: width for name, width in widths.items() if name in used}
+        self.outputs = ("action", task.output)
+        self.columns = width(task.terms, task.robot, len(task.commands))
+        self.initial_state = None
+        if task.history > 1:
+            self.initial_state = [0.0] * (1 + (task.history - 1) * self.columns)
+            self.widths["state"] = len(self.initial_state)
+            self.outputs += ("next_state",)
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs in the order of `widths`, each (N, width); outputs (N, n)."""
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Inputs in the order of `widths`, each (N, width); outputs in that of `outputs`."""
         named = dict(zip(self.widths, inputs, strict=True))
-        action = self.actor(observe(self.terms, named, torch))
-        return action, self.offset + self.scale * action
+        observation, next_state = observe(self.terms, named, torch), ()
+        if "state" in named:
+            began, past = named["state"][:, :1], named["state"][:, 1:]
+            observation = remember(observation, past, began > 0.5, torch)
+            kept = observation[:, : -self.columns]
+            next_state = (torch.cat((torch.ones_like(began), kept), -1),)
+        action = self.actor(observation)
+        return action, self.offset + self.scale * action, *next_state
 
 
 def export_policy(
@@ -87,6 +103,7 @@ def export_policy(
         action_scale=np.asarray(task.action_scale).tolist(),
         commands=list(task.commands),
         terms=describe(task.terms),
+        initial_state=module.initial_state,
         training=training,
         golden=golden,
     )
@@ -143,8 +160,11 @@ def _compare(
     session = open_session(model)
     task.reset(seed=seed)
     golden = []
+    first = np.array(module.initial_state or [], np.float32)
+    state = np.tile(first, (task.num_envs, 1))
     for tick in range(CHECK_TICKS):
-        feeds = {name: np.array(task.inputs[name]) for name in module.widths}
+        given = task.inputs | {"state": state}
+        feeds = {name: np.array(given[name]) for name in module.widths}
         found = [np.asarray(output) for output in session.run(None, dict(feeds))]
         with torch.no_grad():
             outputs = module(*(torch.from_numpy(feed) for feed in feeds.values()))
@@ -167,5 +187,7 @@ def _compare(
                     {n: o[0].tolist() for n, o in zip(module.outputs, outputs, strict=True)},
                 )
             )
-        task.step(found[0])
+        _, _, terminated, truncated, _ = task.step(found[0])
+        if module.initial_state:
+            state = np.where((terminated | truncated)[:, None], first, found[2])
     return golden

@@ -57,7 +57,7 @@ def kind_of(path: Path) -> Kind:
 
 def columns_of(task: DeployableTask) -> int:
     """D, of the task's observation."""
-    return width(task.terms, task.robot, len(task.commands))
+    return task.history * width(task.terms, task.robot, len(task.commands))
 
 
 @torch.no_grad()
