@@ -236,7 +236,7 @@ def looker(library: str, goal: Goal) -> Callable[[Path, int], Figures]:
         actor = load(library, folder, env)
 
         @torch.no_grad()
-        def act(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        def act(inputs: Mapping[str, np.ndarray], begins: np.ndarray) -> np.ndarray:
             return actor(torch.from_numpy(observe(env.terms, inputs, np))).numpy()
 
         recording = record(act, env, trial, env.commands, EVALUATION_SEED)

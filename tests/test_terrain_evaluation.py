@@ -37,7 +37,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WalkEnv, "episode_time", 2.0)
 
 
-def stand(inputs) -> np.ndarray:
+def stand(inputs, begins) -> np.ndarray:
     return np.zeros((len(inputs["command"]), 12), np.float32)
 
 
@@ -153,8 +153,8 @@ def test_each_episode_keeps_what_was_drawn_for_it(short, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(WalkEnv, "_reset", told)
 
-    def fall(inputs) -> np.ndarray:
-        action = stand(inputs)
+    def fall(inputs, begins) -> np.ndarray:
+        action = stand(inputs, begins)
         action[1] = np.tile([0.0, 4.0, -4.0], 4)  # legs in the air
         return action
 
