@@ -22,7 +22,13 @@ from ..models.robot import Robot
 from ..models.task import CommandPart
 from .conditions import FRICTION_ONLY, SHOVES, conditions
 from .measures import Measures, Recording
-from .randomisation import ARM_TORQUE_TRAINING, ARM_TRAINING, TRAINING, Variation
+from .randomisation import (
+    ARM_TORQUE_TRAINING,
+    ARM_TRAINING,
+    TORQUE_TRAINING,
+    TRAINING,
+    Variation,
+)
 from .reach import ReachEnv
 from .reach_measures import ReachMeasures
 from .walk import WalkEnv
@@ -105,10 +111,10 @@ class Trial:
 def walking(output: Output) -> Trial:
     """Velocities to follow."""
     return Trial(
-        make=lambda count, robot, variations: WalkEnv(count, robot, variations),
+        make=lambda count, robot, variations: WalkEnv(count, robot, variations, output=output),
         nominal=FRICTION_ONLY,
         pushes=SHOVES,
-        training=TRAINING,
+        training=TORQUE_TRAINING if output == "joint_torque" else TRAINING,
         achieved=walk_velocity,
         measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
         command_period=COMMAND_PERIOD,

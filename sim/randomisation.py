@@ -122,6 +122,9 @@ TRAINING: tuple[Variation, ...] = (
     Variation(push, Uniform(-0.3, 0.3), Per.AXIS, every=Uniform(2.0, 6.0)),
 )
 
+# Of a walk under joint torques: its motors have no stiffness to vary.
+TORQUE_TRAINING = tuple(v for v in TRAINING if v.vary not in (stiffness, damping))
+
 # Of the arm's training, whose position servos have a stiffness.
 ARM_TRAINING: tuple[Variation, ...] = (
     Variation(mass_scale, Uniform(0.93, 1.07), Per.BODY),
