@@ -36,15 +36,16 @@ class Deviation:
 
 
 @dataclass(frozen=True)
-class Scaled:
-    """input · factor."""
+class ContactForce:
+    """Forces on a robot's contact sensors, in weights of the robot."""
 
     input: str
-    factor: float
+    sensors: tuple[str, ...]  # whose they are: a robot with others, or in another order, is refused
+    weight: float  # [N]
 
     def __call__(self, inputs: Mapping[str, Array], xp: Namespace) -> Array:
-        """Shape (N, width of the input)."""
-        return inputs[self.input] * self.factor
+        """Shape (N, sensors)."""
+        return inputs[self.input] / self.weight
 
     def width(self, widths: Mapping[str, int]) -> int:
         """Of the result, given those of the inputs."""
@@ -107,7 +108,7 @@ class TipPosition:
         return 3
 
 
-Term = Deviation | Scaled | Phase | TipPosition
+Term = Deviation | ContactForce | Phase | TipPosition
 
 
 def input_widths(robot: Robot, commands: int) -> dict[str, int]:

@@ -6,7 +6,7 @@ import mujoco
 
 from ..models.errors import UsageError
 from ..models.limits import Output
-from ..models.observation import Deviation, Phase, Scaled, Term
+from ..models.observation import ContactForce, Deviation, Phase, Term
 from .gaits import Gait
 from .robot_batch import RobotBatch
 from .world import FOOT
@@ -37,7 +37,7 @@ def walking_terms(robots: RobotBatch, gait: Gait, output: Output) -> tuple[Term,
     )
 
 
-def _contact_force(robots: RobotBatch) -> Scaled:
+def _contact_force(robots: RobotBatch) -> ContactForce:
     robot, model = robots.robot, robots.model
     if not robot.contact_sensors:
         raise UsageError(
@@ -45,7 +45,8 @@ def _contact_force(robots: RobotBatch) -> Scaled:
             "is joint_target, or a robot with [[contact_sensor]], such as biped"
         )
     weight = -model.opt.gravity[2] * model.body_mass.sum()
-    return Scaled("contact_force", 1.0 / float(weight))
+    names = tuple(sensor.name for sensor in robot.contact_sensors)
+    return ContactForce("contact_force", names, float(weight))
 
 
 def require_feet(robots: RobotBatch, feet: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from surefoot.deploy.checks import non_finite
 from surefoot.hardware.interface import Sample
 from surefoot.models.errors import RobotFileError
-from surefoot.models.observation import Scaled, input_widths, width
+from surefoot.models.observation import ContactForce, input_widths, width
 from surefoot.models.robot import ContactSensor
 from surefoot.models.robot_file import available_robots, load_robot, parse_robot
 from surefoot.sim.plant import MujocoPlant
@@ -237,12 +237,11 @@ def test_a_sample_says_no_forces_where_nothing_reads_them():
 def test_the_input_is_as_wide_as_there_are_sensors():
     assert input_widths(ROBOT, 3)["contact_force"] == 4
     assert "contact_force" not in input_widths(load_robot("quadruped"), 3)
-    assert width((Scaled("contact_force", 0.5),), ROBOT, 3) == 4
+    assert width((ContactForce("contact_force", tuple(FEET), 30.0),), ROBOT, 3) == 4
 
 
-def test_a_scaled_input_by_hand():
-    term = Scaled("contact_force", 0.25)
-    inputs = {"contact_force": np.array([[1.0, 2.0, -4.0]], np.float32)}
-    scaled = term(inputs, np)
-    np.testing.assert_array_equal(scaled, [[0.25, 0.5, -1.0]])
-    assert scaled.dtype == np.float32
+def test_forces_in_weights_by_hand():
+    term = ContactForce("contact_force", ("a", "b", "c"), 4.0)
+    inputs = {"contact_force": np.array([[1.0, 2.0, 4.0]], np.float32)}
+    np.testing.assert_array_equal(term(inputs, np), [[0.25, 0.5, 1.0]])
+    assert term(inputs, np).dtype == np.float32

@@ -48,7 +48,7 @@ def test_torques_are_made_from_joints_and_contact_forces():
     env = by_torques(randomisation=())
     seen = [type(term).__name__ + " " + term.input for term in env.terms]
     assert seen == [
-        "Scaled contact_force",
+        "ContactForce contact_force",
         "Deviation joint_pos",
         "Deviation joint_vel",
         "Deviation previous_action",
@@ -142,21 +142,19 @@ def test_the_contract_goes_round(policy: Path):
     assert contract.training["steps"] == 512 and contract.evaluation["nominal"]["episodes"] == 2
     assert {wire.name for wire in onnx.load(policy).graph.output} == {"action", "joint_torque"}
     assert contract.output == "joint_torque" and contract.action_scale == [1.0] * N
-    assert contract.terms[0] == {
-        "term": "Scaled",
-        "input": "contact_force",
-        "factor": by_torques().terms[0].factor,  # pyright: ignore[reportAttributeAccessIssue]
-    }
+    term = contract.terms[0]
+    assert (term["term"], term["input"]) == ("ContactForce", "contact_force")
+    assert term["sensors"] == list(FEET) and term["weight"] == pytest.approx(29.43)
     assert "gyro" not in controller.input_names and "gravity" not in controller.input_names
     assert len(contract.golden[0].inputs["contact_force"]) == 4
 
 
-def test_a_robot_without_the_sensors_is_refused_by_loading(policy: Path):
+def test_a_robot_with_other_sensors_or_none_is_refused_by_loading(policy: Path):
     with pytest.raises(PolicyError, match="asks for input 'contact_force'; this robot gives joint"):
         Controller(policy, replace(ROBOT, contact_sensors=()))
-    three = replace(ROBOT, contact_sensors=ROBOT.contact_sensors[:3])
-    with pytest.raises(PolicyError, match="'contact_force' is 4 wide in the policy, 3 on this rob"):
-        Controller(policy, three)
+    for others in (ROBOT.contact_sensors[:3], ROBOT.contact_sensors[::-1]):
+        with pytest.raises(PolicyError, match="sensors differ: the policy has"):
+            Controller(policy, replace(ROBOT, contact_sensors=others))
 
 
 def test_serial_lines_are_refused_before_a_port_is_opened(
