@@ -28,9 +28,10 @@ from ..deploy.safety import SafetyMonitor
 from ..deploy.schedule import Schedule
 from ..deploy.stop import StopRequest
 from ..deploy.verdict import Fault
+from ..hardware.drivers import why_not_given
 from ..hardware.interface import Sample
 from ..hardware.serial_robot import SerialRobot, open_robot
-from ..models.errors import UsageError
+from ..models.errors import PolicyError, UsageError
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from .commands import check_commands, schedule_of
@@ -127,6 +128,8 @@ class _Plan:
 def _plan(console: Console, arguments: Arguments) -> _Plan:
     robot = load_robot(arguments.robot)
     controller = Controller(arguments.policy, robot)
+    if why := why_not_given(controller.input_names):
+        raise PolicyError(f"{arguments.policy}: {why}")
     schedule = schedule_of(arguments.command, arguments.schedule, controller.contract.commands)
     ports = parse_ports(arguments.port, robot)
     for line in controller.contract.tightened(robot):
@@ -171,6 +174,7 @@ def _run_logged(
             "run": {name: str(value) for name, value in asdict(plan.arguments).items()},
             "initial_configuration": _initial_configuration(robot, sample),
         },
+        contact_names=[sensor.name for sensor in robot.contact_sensors],
     )
     summary = None
     try:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..deploy.log.format import FIELDS, Level
+from ..deploy.log.format import Level, fields_of
 from ..deploy.log.reader import RunLog, read_log, repair_log
 from ..deploy.log.summary import bounds, faults, holds, summarise
 from .terminal import command, open_console, shown
@@ -72,7 +72,7 @@ def run(arguments: Info | Repair) -> int:
     summary = _summary(log)
     _print(console, log, summary, arguments.all)
     if arguments.fields:
-        console.print(_fields())
+        console.print(_fields(len(log.contact_names)))
     if arguments.json:
         print(jsonlib.dumps(summary, allow_nan=False))
     return 0
@@ -179,9 +179,9 @@ def _joints(ranges: dict[str, list[float] | None]) -> Table:
     return table
 
 
-def _fields() -> Table:
+def _fields(contacts: int) -> Table:
     table = Table("field", "type", "width", "unit", "meaning", box=box.SIMPLE)
-    for field in FIELDS:
+    for field in fields_of(contacts):
         kind = np.dtype(field.dtype).name
         table.add_row(field.name, kind, str(field.width), field.unit, field.meaning)
     return table

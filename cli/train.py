@@ -24,6 +24,7 @@ from ..deploy.contract import robot_facts
 from ..deploy.log.format import POLICY_FILE
 from ..deploy.workstation.export import add_evaluation
 from ..deploy.workstation.reopen import reopen
+from ..hardware.drivers import why_not_given
 from ..models.errors import UsageError
 from ..models.provenance import commit
 from ..models.task import CommandPart
@@ -186,9 +187,12 @@ def _export(
         result["evaluation"] = figures
     robot = "" if name == "quadruped" else f" --robot {name}"
     commanded = " ".join(f"{value:g}" for value in _example(contract.commands))
+    use = f"deploy {shown(policy)}{robot} --emulated --command {commanded}"
+    if why_not_given([term["input"] for term in contract.terms]):
+        use = f"play {shown(policy)}{robot}"  # in simulation alone
     for line in (
         "Next:",
-        f"  {command()} deploy {shown(policy)}{robot} --emulated --command {commanded}",
+        f"  {command()} {use}",
         f"  tensorboard --logdir {folder}",
     ):
         console.print(line, soft_wrap=True)

@@ -58,8 +58,8 @@ class _Common:
     """Name of a robot that Surefoot ships, or the path of a robot.toml; if not given, a quadruped
     for walk and an arm for reach."""
     output: Output = "joint_target"
-    """What the policy gives a robot's motors: joint targets [rad] or, of reach, joint torques
-    [N·m]."""
+    """What the policy gives a robot's motors: joint targets [rad] or joint torques [N·m]. A walk by
+    torques wants a robot with contact sensors, such as biped."""
     terrain: bool = False
     """Walk on rough ground, blocks, steps and slopes, from easy to hard as each robot earns it."""
     history: int = 1

@@ -61,7 +61,11 @@ def non_finite(sample: Sample, robot: Robot) -> str:
     Ages may be infinite (nothing read yet), voltages and temperatures NaN (not known yet), and what
     an IMU would say, of a robot that has none.
     """
-    return non_finite_motors(sample) or (non_finite_imu(sample) if robot.imu else "")
+    return (
+        non_finite_motors(sample)
+        or (non_finite_imu(sample) if robot.imu else "")
+        or _first_bad(contact_force=sample.contact_force)
+    )
 
 
 def non_finite_motors(sample: Sample) -> str:

@@ -114,6 +114,13 @@ class Contract:
             )
         if why := why_not(robot, self.output):
             raise PolicyError(why)
+        sensors = [sensor.name for sensor in robot.contact_sensors]
+        for term in self.terms:
+            if sensors and term.get("sensors", sensors) != sensors:
+                raise PolicyError(
+                    f"contact sensors differ: the policy has {term['sensors']!r:.100}, robot.toml "
+                    f"has {sensors}"
+                )
         for key in EQUAL:
             self._require_column(key, robot, lambda here, there: here == there, "equal to")
         for key, wider in BOUNDS.items():

@@ -78,6 +78,7 @@ class Controller:
             "joint_vel": sample.joint_vel,
             "gyro": sample.gyro,
             "gravity": sample.gravity,
+            "contact_force": sample.contact_force,
             "command": command,
             "previous_action": self._previous_action,
             "clock": np.array([tick % self._clock_ticks * self._period]),

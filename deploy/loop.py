@@ -122,7 +122,8 @@ class _Loop:
         self._source, self._policy, self._monitor = source, policy, monitor
         self._schedule, self._clock, self._log, self._on_tick = schedule, clock, log, on_tick
         self._no_command = np.zeros(schedule.commands.shape[1])
-        self._record = np.zeros((), tick_dtype(len(robot.joints), len(self._no_command)))
+        widths = (len(robot.joints), len(self._no_command), len(robot.contact_sensors))
+        self._record = np.zeros((), tick_dtype(*widths))
         self._tally = Tally(len(robot.joints))
         self._sample: Sample | None = None
         self._state = State.OFF  # of the tick before

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..models.errors import RobotFileError
 from ..models.robot import Robot
 from .dynamixel.bus import MotorBus
 from .port import Clock, Transport
 from .witmotion.stream import ImuStream
+
+
+def why_not_given(inputs: Collection[str]) -> str:
+    """Why serial lines cannot give a policy such inputs, one line; '' if they can."""
+    if "contact_force" in inputs:
+        return (
+            "the policy asks for input 'contact_force', and no driver here reads contact sensors; "
+            "allowed on serial lines is a policy without it, simulation has them"
+        )
+    return ""
 
 
 def motor_bus(description: Robot, bus: str, transport: Transport, clock: Clock) -> MotorBus:

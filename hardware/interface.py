@@ -120,6 +120,8 @@ class Sample:
     imu_rate: float  # of its packets, over the last second or since opening; nan if unknown [Hz]
     # A robot without an IMU has NaN for the five above.
     health: Health
+    # On each contact sensor [N]. Shape (s,); (0,) where nothing reads them.
+    contact_force: np.ndarray = field(default_factory=lambda: np.zeros(0))
     bus_time: float = 0.0  # spent on the motor bus since the last sample [s]
     wire_errors: int = 0  # refused packets and missing replies so far
     wire_notes: tuple[str, ...] = field(default=())  # new since the last sample, for the log

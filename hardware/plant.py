@@ -6,7 +6,7 @@ of robot.toml's joints, n of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,8 @@ class PlantState:
     linear_velocity: np.ndarray  # of the base, in the base frame [m/s]. Shape (3,)
     angular_velocity: np.ndarray  # of the base, in the base frame [rad/s]. Shape (3,)
     specific_force: np.ndarray  # at the IMU, in the base frame [m/s²]. Shape (3,)
+    # On each contact sensor [N]. Shape (s,)
+    contact_force: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 class Plant(Protocol):

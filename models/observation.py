@@ -36,6 +36,23 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class ContactForce:
+    """Forces on a robot's contact sensors, in weights of the robot."""
+
+    input: str
+    sensors: tuple[str, ...]  # whose they are: a robot with others, or in another order, is refused
+    weight: float  # [N]
+
+    def __call__(self, inputs: Mapping[str, Array], xp: Namespace) -> Array:
+        """Shape (N, sensors)."""
+        return inputs[self.input] / self.weight
+
+    def width(self, widths: Mapping[str, int]) -> int:
+        """Of the result, given those of the inputs."""
+        return widths[self.input]
+
+
+@dataclass(frozen=True)
 class Phase:
     """Sine and cosine of 2π · input / period."""
 
@@ -91,21 +108,23 @@ class TipPosition:
         return 3
 
 
-Term = Deviation | Phase | TipPosition
+Term = Deviation | ContactForce | Phase | TipPosition
 
 
 def input_widths(robot: Robot, commands: int) -> dict[str, int]:
     """Every input that a robot's controller may have, and its width.
 
     joint_pos [rad], joint_vel [rad/s], gyro [rad/s] and gravity (unit vector, down) in the base
-    frame, where the robot has an IMU; command, one column for each of so many parts of the task's
-    command; previous_action (raw), clock [s].
+    frame, where the robot has an IMU; contact_force [N], one column for each of its contact
+    sensors, where it has some; command, one column for each of so many parts of the task's command;
+    previous_action (raw), clock [s].
     """
-    n = len(robot.joints)
+    n, contacts = len(robot.joints), len(robot.contact_sensors)
     return {
         "joint_pos": n,
         "joint_vel": n,
         **({"gyro": 3, "gravity": 3} if robot.imu else {}),
+        **({"contact_force": contacts} if contacts else {}),
         "command": commands,
         "previous_action": n,
         "clock": 1,

@@ -87,6 +87,15 @@ class Imu:
 
 
 @dataclass(frozen=True)
+class ContactSensor:
+    """What feels how hard a part of a foot is pressed: the MJCF's geom `<name>_foot`."""
+
+    name: str
+    range: float  # it reads 0 up to this [N]
+    noise: float  # standard deviation [N]
+
+
+@dataclass(frozen=True)
 class Safety:
     """What the safety monitor holds the robot to."""
 
@@ -107,7 +116,7 @@ class Safety:
 
 @dataclass(frozen=True)
 class Robot:
-    """A robot: buses, joints in order, IMU, control rate and safety figures."""
+    """A robot: buses, joints in order, sensors, control rate and safety figures."""
 
     name: str
     directory: Path
@@ -117,6 +126,7 @@ class Robot:
     buses: Mapping[str, Bus]
     motor_models: Mapping[str, MotorModel]
     imu: Imu | None  # None: bolted to the ground, so that its base needs none
+    contact_sensors: tuple[ContactSensor, ...]  # in the order of every vector of their forces
     joints: tuple[Joint, ...]
     safety: Safety
     toml: str = field(repr=False, compare=False)  # the text of robot.toml, as read

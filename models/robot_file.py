@@ -18,6 +18,7 @@ from .robot import (
     MOTOR_PROTOCOLS,
     PROTOCOLS,
     Bus,
+    ContactSensor,
     Imu,
     Joint,
     Motor,
@@ -85,6 +86,7 @@ _TOP = {
     "bus": dict,
     "motor": dict,
     "imu": dict,
+    "contact_sensor": list,
     "joint_defaults": dict,
     "joint": list,
     "safety": dict,
@@ -109,7 +111,7 @@ T = TypeVar("T")
 
 
 def _robot(table: dict[str, Any], directory: Path, text: str) -> Robot:
-    optional = {"assumed": [], "joint_defaults": {}, "imu": {}}
+    optional = {"assumed": [], "joint_defaults": {}, "imu": {}, "contact_sensor": []}
     top = _typed({**optional, **table}, _TOP, "")
     _require(top["format"] == FORMAT, "format", top["format"], f"{FORMAT}")
     joint_defaults = top["joint_defaults"]
@@ -130,6 +132,10 @@ def _robot(table: dict[str, Any], directory: Path, text: str) -> Robot:
         buses=_named(Bus, top["bus"], "bus"),
         motor_models=_named(MotorModel, top["motor"], "motor"),
         imu=_build(Imu, top["imu"], "imu") if "imu" in table else None,
+        contact_sensors=tuple(
+            _build(ContactSensor, _table(entry, f"contact_sensor[{i}]"), f"contact_sensor[{i}]")
+            for i, entry in enumerate(top["contact_sensor"])
+        ),
         joints=tuple(joints),
         safety=_build(Safety, top["safety"], "safety"),
         toml=text,
@@ -205,6 +211,7 @@ def _check(robot: Robot) -> None:
     _require(bool(robot.joints), "joint", [], "at least one [[joint]]")
     if robot.imu:
         _check_imu(robot, robot.imu)
+    _check_contact_sensors(robot)
     _check_safety(robot)
     _check_assumed(robot)
     names: set[str] = set()
@@ -220,6 +227,17 @@ def _check_imu(robot: Robot, imu: Imu) -> None:
     norm = math.hypot(*imu.rotation)
     _require(abs(norm - 1) < 1e-6, "imu.rotation", imu.rotation, "a unit quaternion w x y z")
     _require(imu.rate > 0, "imu.rate", imu.rate, "> 0")
+
+
+def _check_contact_sensors(robot: Robot) -> None:
+    names: set[str] = set()
+    for index, sensor in enumerate(robot.contact_sensors):
+        where = f"contact_sensor[{index}] '{sensor.name}'"
+        free = sensor.name not in names
+        _require(free, f"{where}.name", sensor.name, "a name that no other contact sensor has")
+        _require(sensor.range > 0, f"{where}.range", sensor.range, "> 0")
+        _require(sensor.noise >= 0, f"{where}.noise", sensor.noise, ">= 0")
+        names.add(sensor.name)
 
 
 def _check_safety(robot: Robot) -> None:
@@ -255,6 +273,7 @@ def _check_safety(robot: Robot) -> None:
 def _check_assumed(robot: Robot) -> None:
     """A word that is no key would mark nothing. `joint.KEY` stands for that of all joints."""
     tables: dict[str, type] = {"joint": Joint, "joint.motor": Motor, "imu": Imu, "safety": Safety}
+    tables["contact_sensor"] = ContactSensor
     tables |= {f"bus.{name}": Bus for name in robot.buses}
     tables |= {f"motor.{name}": MotorModel for name in robot.motor_models}
     keys = [f"{table}.{field.name}" for table, cls in tables.items() for field in fields(cls)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..hardware.plant import PlantState
 from ..models.robot import Robot
-from .world import FOOT, build_spec, pose_on_floor
+from .world import FOOT, add_contact_sensors, build_spec, pose_on_floor
 
 TIMESTEP = 0.001  # [s]
 SETTLE_TIME = 1.5  # limp on the floor before time starts [s]
@@ -55,6 +55,7 @@ class MujocoPlant:
         self._dof = np.array([joint.dofadr[0] for joint in joints])
         # None: bolted to the floor, without an IMU.
         self._imu_quaternion = self.model.site("imu").quat.copy() if robot.imu else None
+        self._contacts = slice(self.model.nsensordata - len(robot.contact_sensors), None)
         delay = round(difference.torque_delay / TIMESTEP)
         self._torques = deque([np.zeros(len(joints))] * delay)
         self._settle(robot.rest_pose)
@@ -64,6 +65,7 @@ class MujocoPlant:
         """The state now; arrays of its own."""
         data = self.data
         joint_pos, joint_vel = data.qpos[self._qpos], data.qvel[self._dof]
+        contact_force = data.sensordata[self._contacts].copy()
         if self._imu_quaternion is None:
             return PlantState(
                 time=data.time,
@@ -74,6 +76,7 @@ class MujocoPlant:
                 linear_velocity=np.zeros(3),
                 angular_velocity=np.zeros(3),
                 specific_force=-self.model.opt.gravity,
+                contact_force=contact_force,
             )
         quaternion = data.qpos[3:7].copy()
         return PlantState(
@@ -85,6 +88,7 @@ class MujocoPlant:
             linear_velocity=_rotate_back(data.qvel[:3], quaternion),
             angular_velocity=data.qvel[3:6].copy(),
             specific_force=_rotate(data.sensordata[:3], self._imu_quaternion),
+            contact_force=contact_force,
         )
 
     def step(self, joint_torque: np.ndarray) -> None:
@@ -104,7 +108,10 @@ class MujocoPlant:
 
 
 def build_model(robot: Robot, difference: Difference, rng: np.random.Generator) -> mujoco.MjModel:
-    """The compiled world: torque motors in the joints' order and, for an IMU, its accelerometer."""
+    """The compiled world: torque motors in the joints' order, then the sensors.
+
+    These are the accelerometer, for an IMU, and the contact sensors.
+    """
     spec = build_spec(robot)
     spec.option.timestep = TIMESTEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -128,6 +135,7 @@ def build_model(robot: Robot, difference: Difference, rng: np.random.Generator) 
             objtype=mujoco.mjtObj.mjOBJ_SITE,
             objname="imu",
         )
+    add_contact_sensors(spec, robot)
     for geom in spec.geoms:
         if geom.name.endswith(FOOT):
             geom.friction[0] = difference.foot_friction

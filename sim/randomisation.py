@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 
 from ..models.errors import UsageError
+from ..models.limits import Output
 from .quantities import (
     PARTS,
     POSSIBLE,
@@ -178,8 +179,12 @@ ARM_TRAINING: tuple[Variation, ...] = (
     Variation(sensor_noise, Uniform(0.0, 1.5)),
 )
 
-# Of the same under joint torques.
-ARM_TORQUE_TRAINING = tuple(v for v in ARM_TRAINING if v.vary not in (stiffness, damping))
+
+def suiting(variations: Sequence[Variation], output: Output) -> tuple[Variation, ...]:
+    """Those that there are for robots so driven: under torques, motors have no stiffness."""
+    if output == "joint_target":
+        return tuple(variations)
+    return tuple(v for v in variations if v.vary not in (stiffness, damping))
 
 
 def randomise(

@@ -19,7 +19,7 @@ from ..models.observation import Deviation, Term, TipPosition
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.task import CommandPart
-from .randomisation import ARM_TORQUE_TRAINING, ARM_TRAINING, Variation
+from .randomisation import ARM_TRAINING, Variation, suiting
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
 
@@ -111,7 +111,7 @@ class ReachEnv(RobotEnv):
         robots = RobotBatch(robot, num_envs, nthread, output)
         torque = output == "joint_torque"
         if randomisation is None:
-            randomisation = ARM_TORQUE_TRAINING if torque else ARM_TRAINING
+            randomisation = suiting(ARM_TRAINING, output)
         self.output = output
         self.action_limit = TORQUE_LIMIT if torque else TARGET_LIMIT
         thirds = tuple((robot.torque_limit / TORQUE_LIMIT).tolist())

@@ -16,7 +16,13 @@ from ..models.errors import RobotFileError
 from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.rotation import rotate_inverse
-from .sensors import Imperfections, measured_gravity, measured_gyro, measured_joints
+from .sensors import (
+    Imperfections,
+    measured_contact,
+    measured_gravity,
+    measured_gyro,
+    measured_joints,
+)
 from .servos import SUBSTEPS, training_model
 from .terrain import Terrain
 from .world import FOOT
@@ -51,7 +57,8 @@ class RobotBatch:
 
         Raises:
             RobotFileError: the MJCF has other joints than robot.toml, another order of them, or
-                before them not the free joint of a robot with an IMU.
+                before them not the free joint of a robot with an IMU; or a contact sensor's foot is
+                not in it.
         """
         self.robot, self.terrain = robot, terrain
         self.num_envs = num_envs
@@ -70,6 +77,7 @@ class RobotBatch:
         self.time = self.batch.bind("time")  # since the reset [s]. Shape (N,)
         self.site_xpos = self.batch.bind("site_xpos")
         self.joint_torque = self.batch.bind("actuator_force")
+        self._touch = self.batch.bind("sensordata") if robot.contact_sensors else None
         self.foot_geoms = _feet(self.model, mujoco.mjtObj.mjOBJ_GEOM)
         self.foot_sites = _feet(self.model, mujoco.mjtObj.mjOBJ_SITE)
         self.imperfections = Imperfections.none(num_envs, n)
@@ -79,6 +87,8 @@ class RobotBatch:
         self.linear_velocity = np.zeros((num_envs, 3))  # [m/s]
         widths = {"gravity": 3, "gyro": 3, "joint_pos": n, "joint_vel": n}
         self._before = {name: np.zeros((num_envs, width)) for name, width in widths.items()}
+        # True forces on the contact sensors, one substep old [N]. Shape (N, s).
+        self.contact_force = np.zeros((num_envs, len(robot.contact_sensors)))
         self._reset_history, self._history_ctrl = _fresh_history(self.model)
 
     @property
@@ -147,7 +157,8 @@ class RobotBatch:
         self._look(slice(None))
 
     def measure(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """What the sensors say: joint_pos, joint_vel and, of an IMU, gyro and gravity.
+        """What the sensors say: joint_pos, joint_vel and, where the robot has what tells them, gyro
+        and gravity, contact_force.
 
         Shapes (N, …), float64.
         """
@@ -160,10 +171,14 @@ class RobotBatch:
         said["joint_pos"], said["joint_vel"] = joints
         if self.floating:
             said["gyro"] = measured_gyro(wrong, truth["gyro"], rng)
+        if sensors := self.robot.contact_sensors:
+            said["contact_force"] = measured_contact(wrong, self.contact_force, sensors, rng)
         return said
 
     def _look(self, ids: np.ndarray | slice) -> None:
-        """Turn into the base's frame what is asked for again and again."""
+        """Take over what the sensors feel; turn into the base's frame what is often asked for."""
+        if self._touch is not None:
+            self.contact_force[ids] = self._touch[ids]
         if self.floating:
             rotation = self.qpos[ids, 3:7]
             self.gravity[ids] = -rotate_inverse(rotation, UP)
@@ -188,6 +203,7 @@ class RobotBatch:
             "fields": {name: values.copy() for name, values in self._fields.items()},
             "imperfections": {k: v.copy() for k, v in vars(self.imperfections).items()},
             "before": {k: v.copy() for k, v in self._before.items()},
+            "contact_force": self.contact_force.copy(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -202,6 +218,7 @@ class RobotBatch:
             self._before[name][:] = values
         self.batch.state[:] = state["state"]
         self._look(slice(None))
+        self.contact_force[:] = state["contact_force"]  # MuJoCo's state is without it
 
 
 def _feet(model: mujoco.MjModel, kind: mujoco.mjtObj) -> np.ndarray:

@@ -205,6 +205,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         terms = self.reward_terms(actions, target)
         # Floored, so that ending early never pays; a diverged simulation earns nothing.
         reward = np.nan_to_num(np.maximum(0.0, sum(terms.values()))).astype(np.float32)
+        reward[self.diverged] = 0.0
         self.reward_sums += np.nan_to_num(np.stack([terms[name] for name in self.reward_names]))
         self.action[:], self.target[:] = actions, target
         ends = self.ends()

@@ -1,14 +1,17 @@
-"""What N robots' encoders and IMUs say: delay, noise, bias and mounting error upon the truth.
+"""What N robots' sensors say: delay, noise, bias and mounting error upon the truth.
 
-Pure functions; the order in which a robot's sensors are asked decides which noise each gets.
+They are encoders, IMUs and contact sensors. Pure functions; the order in which they are asked
+decides which noise each gets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..models.robot import ContactSensor
 from ..models.rotation import cross
 
 # Standard deviations at noise scale 1.
@@ -65,6 +68,17 @@ def measured_gyro(wrong: Imperfections, truth: Truth, rng: np.random.Generator) 
     return gyro + wrong.gyro_bias + _noise(rng, wrong, GYRO_NOISE, 3)
 
 
+def measured_contact(
+    wrong: Imperfections,
+    force: np.ndarray,
+    sensors: Sequence[ContactSensor],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Forces from the true ones [N], within the sensors' ranges. Shapes (N, s)."""
+    deviation, most = (np.array([getattr(s, key) for s in sensors]) for key in ("noise", "range"))
+    return np.clip(force + _noise(rng, wrong, deviation, len(sensors)), 0.0, most)
+
+
 def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """`vector` turned by a small rotation vector [rad], to first order. Shapes (N, 3)."""
     return vector + cross(rotation, vector)
@@ -75,5 +89,7 @@ def _delayed(delay: np.ndarray, truth: Truth) -> np.ndarray:
     return (1 - delay) * now + delay * before
 
 
-def _noise(rng: np.random.Generator, wrong: Imperfections, deviation: float, k: int) -> np.ndarray:
+def _noise(
+    rng: np.random.Generator, wrong: Imperfections, deviation: float | np.ndarray, k: int
+) -> np.ndarray:
     return deviation * wrong.noise * rng.standard_normal((len(wrong.noise), k), dtype=np.float32)

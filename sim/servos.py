@@ -16,7 +16,7 @@ import mujoco
 from ..models.limits import Output
 from ..models.robot import Robot
 from .terrain import Terrain
-from .world import build_spec
+from .world import add_contact_sensors, build_spec
 
 SUBSTEPS = 4
 MAX_DELAY = 0.02  # of a command on its way to the servo [s]
@@ -30,7 +30,10 @@ INPUT = {
 def training_model(
     robot: Robot, output: Output = "joint_target", terrain: Terrain | None = None
 ) -> mujoco.MjModel:
-    """The model that policies are trained on: the robot in its world, with servos for `output`."""
+    """The model that policies are trained on: the robot in its world, with servos for `output`.
+
+    Its sensors are the robot's contact sensors, in their order.
+    """
     spec = build_spec(robot, terrain)
     timestep = robot.control_period / SUBSTEPS
     spec.option.timestep = timestep
@@ -54,4 +57,5 @@ def training_model(
         )
         servo.nsample = round(MAX_DELAY / timestep)
         servo.delay = timestep
+    add_contact_sensors(spec, robot)
     return spec.compile()

@@ -20,8 +20,8 @@ def left_right_mirror(
 ) -> Mirror:
     """Left and right exchanged, in the columns of a task's observation, privileged and action.
 
-    Joints and feet pair up by name (`left`, `right`); joints of `roll` and `yaw` change sign. A
-    `Phase` of the clock moves on by half a period: the gait's other feet.
+    Joints, feet and contact sensors pair up by name (`left`, `right`); joints of `roll` and `yaw`
+    change sign. A `Phase` of the clock moves on by half a period: the gait's other feet.
 
     Args:
         terms: of the observation.
@@ -30,20 +30,22 @@ def left_right_mirror(
         feet: their names, in the order of `foot_heights`.
 
     Raises:
-        UsageError: a joint or foot has no counterpart, or the standing pose is not its own mirror
-            image.
+        UsageError: a joint, foot or sensor has no counterpart, or the standing pose is not its own
+            mirror image.
     """
     three = np.arange(3)
     polar = (three, np.array([1.0, -1.0, 1.0]))  # a direction or a velocity
     axial = (three, np.array([-1.0, 1.0, -1.0]))  # a rotation
     joints = _joints(robot)
     on_feet = (_partners(feet, robot), np.ones(len(feet)))
+    sensors = [sensor.name for sensor in robot.contact_sensors]
     columns = {
         "joint_pos": joints,
         "joint_vel": joints,
         "previous_action": joints,
         "gyro": axial,
         "gravity": polar,
+        "contact_force": (_partners(sensors, robot), np.ones(len(sensors))),
         "command": (three, np.array([1.0, -1.0, -1.0])),
         "linear_velocity": polar,
         "angular_velocity": axial,
@@ -85,10 +87,10 @@ def _partners(names: Sequence[str], robot: Robot) -> np.ndarray:
         if partner is None or partner not in names:
             raise UsageError(
                 f"walk: found nothing on the other side of '{name}' of {robot.name}, allowed are "
-                "joints and feet whose names pair up by left and right"
+                "joints, feet and contact sensors whose names pair up by left and right"
             )
         index.append(list(names).index(partner))
-    return np.array(index)
+    return np.array(index, dtype=int)
 
 
 def _stack(parts: Sequence[_Columns]) -> Reflection:

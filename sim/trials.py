@@ -16,7 +16,7 @@ from ..models.task import CommandPart
 from .conditions import FRICTION_ONLY, shoves
 from .gaits import gait_of
 from .measures import Measures, Recording
-from .randomisation import ARM_TORQUE_TRAINING, ARM_TRAINING, Variation
+from .randomisation import ARM_TRAINING, Variation, suiting
 from .reach import ReachEnv
 from .reach_measures import ReachMeasures
 from .walk import WalkEnv
@@ -45,20 +45,22 @@ def walking(robot: Robot, output: Output) -> Trial:
     """Velocities to follow."""
     gait = gait_of(robot)
     return Trial(
-        make=lambda count, robot, variations: WalkEnv(count, robot, variations),
+        make=lambda count, robot, variations: WalkEnv(count, robot, variations, output=output),
         nominal=FRICTION_ONLY,
         pushes=shoves(gait.shove),
-        training=gait.randomisation,
+        training=suiting(gait.randomisation, output),
         achieved=walk_velocity,
         measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
         command_period=COMMAND_PERIOD,
-        on_terrain=walking_on_terrain,
+        on_terrain=partial(walking_on_terrain, output),
     )
 
 
-def walking_on_terrain(count: int, robot: Robot, variations: Sequence[Variation]) -> WalkEnv:
+def walking_on_terrain(
+    output: Output, count: int, robot: Robot, variations: Sequence[Variation]
+) -> WalkEnv:
     """Robots that begin on every kind of ground at every level, dealt out in turn."""
-    env = WalkEnv(count, robot, variations, terrain=True)
+    env = WalkEnv(count, robot, variations, terrain=True, output=output)
     assert env.course
     env.course.deal()
     return env
@@ -70,7 +72,7 @@ def reaching(robot: Robot, output: Output) -> Trial:
         make=lambda count, robot, variations: ReachEnv(count, robot, variations, output=output),
         nominal=(),
         pushes=(),
-        training=ARM_TORQUE_TRAINING if output == "joint_torque" else ARM_TRAINING,
+        training=suiting(ARM_TRAINING, output),
         achieved=lambda env: env.tip,
         measures=lambda env: ReachMeasures.of,
         command_period=None,

@@ -1,7 +1,8 @@
 """The walking task: follow velocity commands with what the robot's own sensors give.
 
 N robots in one vector environment. The actor's observation is measurable on board; the critic's
-privileged one is not. The limiter that guards the robot acts here too.
+privileged one is not: `walker.py` says what joint targets, or joint torques, are made from. The
+limiter that guards the robot acts here too.
 """
 
 from __future__ import annotations
@@ -10,24 +11,22 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-import mujoco
 import numpy as np
 
-from ..models.errors import UsageError
-from ..models.limits import Reason
-from ..models.observation import Deviation, Phase, Term
+from ..models.limits import Output, Reason
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.rotation import heading
 from .course import Course
 from .gaits import Gait, RewardWeights, gait_of
-from .randomisation import Variation
+from .randomisation import Variation, suiting
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
 from .servos import training_model
 from .symmetry import left_right_mirror
 from .terrain import make_terrain
-from .world import FOOT, pose_on_floor
+from .walker import require_feet, walking_terms
+from .world import pose_on_floor
 
 # Commands
 COMMAND_TIME = (3.0, 7.0)  # from one command to the next [s]
@@ -49,27 +48,15 @@ PRIVILEGED = (
 )
 GROUND = ("ground",)  # where there is terrain: heights around it against those under its feet [m]
 
-# A foot: its radius is how far its site is above the floor that it touches.
-ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
-
-
-def walking_terms(robot: Robot, gait: Gait) -> tuple[Term, ...]:
-    """The observation of a walking robot: all of it measurable on board."""
-    return (
-        Deviation("gyro"),
-        Deviation("gravity"),
-        Deviation("joint_pos", tuple(robot.default_pose.tolist())),
-        Deviation("joint_vel"),
-        Deviation("previous_action"),
-        Deviation("command"),
-        Phase("clock", gait.period),
-    )
+# Action
+TORQUE_LIMIT = 3.0  # of each action that stands for a torque, in thirds of the torque limit
 
 
 class WalkEnv(RobotEnv):
     """N walking robots: a `RobotEnv` with commands (vx [m/s], vy [m/s], yaw rate [rad/s])."""
 
     usual_robot = "quadruped"
+    outputs = ("joint_target", "joint_torque")
     has_terrain = True
     episode_time = EPISODE_TIME
 
@@ -82,6 +69,7 @@ class WalkEnv(RobotEnv):
         nthread: int = 0,
         terrain: bool = False,
         history: int = 1,
+        output: Output = "joint_target",
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
@@ -95,27 +83,32 @@ class WalkEnv(RobotEnv):
             terrain: walk on rough ground, blocks, steps and slopes, from easy to hard as it is
                 earned; without it, on level ground.
             history: observations that the actor sees.
+            output: what actions stand for.
 
         Raises:
             RobotFileError: robot.toml or the MJCF describes no possible robot.
             UsageError: the robot has other feet than the gait, or sides that are not alike; or
-                no such history.
+                torques are asked of one without contact sensors; or no such history.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
         # Of the base in the standing pose [m].
         self.standing_height = float(pose_on_floor(training_model(robot), robot.default_pose)[2])
         ground = make_terrain(self.standing_height) if terrain else None
         self.course = Course(ground, num_envs, self.standing_height) if ground else None
-        robots = RobotBatch(robot, num_envs, nthread, terrain=ground)
+        robots = RobotBatch(robot, num_envs, nthread, output, ground)
         self.gait = gait = gait or gait_of(robot)
-        _require_feet(robots, gait.feet)
-        self.action_scale, self.action_limit = gait.action_scale, gait.action_limit
+        require_feet(robots, gait.feet)
+        self.output = output
+        torque = output == "joint_torque"
+        self.action_limit = TORQUE_LIMIT if torque else gait.action_limit
+        thirds = tuple((robot.torque_limit / TORQUE_LIMIT).tolist())
+        self.action_scale = thirds if torque else gait.action_scale
         self.clock_period, self.commands = gait.period, gait.commands
-        terms = walking_terms(robot, gait)
+        terms = walking_terms(robots, gait, output)
         names = [field.name for field in fields(RewardWeights)]
         self.seen = PRIVILEGED + (GROUND if terrain else ())  # by the critic
         mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
-        varied = gait.randomisation if randomisation is None else randomisation
+        varied = suiting(gait.randomisation, output) if randomisation is None else randomisation
         super().__init__(robots, terms, names, mirror, varied, history)
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
@@ -277,21 +270,6 @@ class WalkEnv(RobotEnv):
         if self.course:
             for name, value in state["course"].items():
                 self.course.arrays()[name][:] = value
-
-
-def _require_feet(robots: RobotBatch, feet: tuple[str, ...]) -> None:
-    """Raise UsageError for a robot that lacks these feet, or has others."""
-    model, names = robots.model, [foot + FOOT for foot in feet]
-    round_ones = [
-        model.geom(i).name for i in robots.foot_geoms.tolist() if model.geom_type[i] in ROUND
-    ]
-    sites = [model.site(i).name for i in robots.foot_sites.tolist()]
-    if round_ones != names or sites != names or len(robots.foot_geoms) != len(names):
-        raise UsageError(
-            f"walk: found the round foot geoms {', '.join(round_ones) or 'none'} and the foot "
-            f"sites {', '.join(sites) or 'none'} of {robots.robot.name}, allowed are a sphere or "
-            f"capsule and a site each named {', '.join(names)}"
-        )
 
 
 def _sq(x: np.ndarray) -> np.ndarray:

@@ -67,6 +67,33 @@ def build_spec(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjSpec:
     return spec
 
 
+def add_contact_sensors(spec: mujoco.MjSpec, robot: Robot) -> None:
+    """Behind the sensors that are there, one for each of the robot's contact sensors, in order.
+
+    MuJoCo's touch sensor sums the normal forces of the contacts within a site: one of the foot's
+    own shape, which has no part in the physics (mujoco/doc/XMLreference.rst, sensor/touch).
+
+    Raises:
+        RobotFileError: the MJCF lacks a geom that the robot feels with.
+    """
+    for sensor in robot.contact_sensors:
+        foot = spec.geom(sensor.name + FOOT)
+        if foot is None:
+            raise RobotFileError(
+                f"contact_sensor '{sensor.name}': found no geom {sensor.name}{FOOT} in "
+                f"{robot.mjcf.name}, allowed is the name of one without its {FOOT}"
+            )
+        name = f"{sensor.name}_contact"
+        shape = {key: getattr(foot, key) for key in ("type", "size", "pos", "quat", "fromto")}
+        foot.parent.add_site(name=name, rgba=[0, 0, 0, 0], **shape)
+        spec.add_sensor(
+            name=name,
+            type=mujoco.mjtSensor.mjSENS_TOUCH,
+            objtype=mujoco.mjtObj.mjOBJ_SITE,
+            objname=name,
+        )
+
+
 def _height_field(spec: mujoco.MjSpec, terrain: Terrain) -> dict[str, Any]:
     """The terrain as an asset; what a geom of it is made of."""
     heights = np.pad(terrain.heights, BORDER, mode="wrap")

@@ -182,7 +182,7 @@ def test_an_arm_learns_to_reach_by_torques(capsys, tmp_path: Path):
     assert controller.contract.output == "joint_torque"
     assert list(controller.contract.action_scale) == [0.5] * 4
     line = refuse(capsys, "train", "walk", *given, *words)
-    assert "output: found joint_torque for walk, allowed is joint_target" in line
+    assert "walk: found quadruped, without contact sensors, for output joint_torque" in line
 
 
 def test_goals_that_sac_learned_with_hindsight_are_exported(capsys, tmp_path: Path):

@@ -12,7 +12,6 @@ from surefoot.models.limits import Output
 from surefoot.models.robot_file import load_robot
 from surefoot.sim import randomisation as vary
 from surefoot.sim.randomisation import (
-    ARM_TORQUE_TRAINING,
     ARM_TRAINING,
     TRAINING,
     Per,
@@ -23,6 +22,7 @@ from surefoot.sim.randomisation import (
     randomise,
     read,
     require_fit,
+    suiting,
 )
 from surefoot.sim.reach import ReachEnv
 from surefoot.sim.robot_batch import RobotBatch
@@ -360,8 +360,9 @@ def arms(num_envs: int = 3, output: Output = "joint_target") -> RobotBatch:
 def test_each_lists_terms_fit_its_robots():
     require_fit(TRAINING, batch(1))
     require_fit(ARM_TRAINING, arms(1))
-    require_fit(ARM_TORQUE_TRAINING, arms(1, "joint_torque"))
-    left_out = {v.name for v in ARM_TRAINING} - {v.name for v in ARM_TORQUE_TRAINING}
+    fitting = suiting(ARM_TRAINING, "joint_torque")
+    require_fit(fitting, arms(1, "joint_torque"))
+    left_out = {v.name for v in ARM_TRAINING} - {v.name for v in fitting}
     assert left_out == {"stiffness", "damping"}
 
 

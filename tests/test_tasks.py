@@ -28,7 +28,11 @@ def reach_by_torques(num_envs: int, **options: Any) -> ReachEnv:
     return ReachEnv(num_envs, output="joint_torque", **options)
 
 
-TASK = pytest.mark.parametrize("make", [WalkEnv, ReachEnv, reach_by_torques])
+def walk_by_torques(num_envs: int, **options: Any) -> WalkEnv:
+    return WalkEnv(num_envs, "biped", output="joint_torque", **options)
+
+
+TASK = pytest.mark.parametrize("make", [WalkEnv, walk_by_torques, ReachEnv, reach_by_torques])
 
 
 def actions(env: RobotEnv, ticks: int, scale: float = 0.5, seed: int = 5) -> np.ndarray:
@@ -74,7 +78,8 @@ def test_the_table_of_tasks():
     ("words", "message"),
     [
         (("fly", 1), "task: found fly, allowed are walk, reach, reach-goals"),
-        (("walk", 1, None, "joint_torque"), "output: found joint_torque for walk, allowed is join"),
+        (("walk", 1, None, "joint_speed"), "output: found joint_speed for walk, allowed is joint_"),
+        (("walk", 1, None, "joint_torque"), "walk: found quadruped, without contact sensors"),
         (("walk", 1, "arm"), "walk: found the round foot geoms none"),
         (("reach", 1, "quadruped"), "reach: found quadruped, with a free base"),
     ],

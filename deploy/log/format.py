@@ -1,6 +1,7 @@
 """What a log holds: one declaration of a control tick, and the formats that follow from it.
 
-`FIELDS` is the only place that names the fields of a tick. From it follow
+`FIELDS` is the only place that names the fields of a tick, with `CONTACT_FORCE` behind them where
+the robot has contact sensors. From it follow
 
 - `tick_dtype`: the numpy record that the loop fills and the reader returns,
 - `tick_schema`: the protobuf message `surefoot.Tick`, for Foxglove and every other reader,
@@ -48,13 +49,14 @@ class Field:
 
     name: str
     dtype: str  # numpy, little-endian
-    width: int | str  # 1 a scalar, 3 a vector, "n" one per joint, "c" one per part of the command
+    width: int | str  # 1 a scalar, 3 a vector; one per: "n" joint, "c" command part, "s" sensor
     unit: str  # "" where there is none
     meaning: str
 
-    def shape(self, n: int, c: int) -> tuple[int, ...]:
-        """() for a scalar, else (width,), for n joints and a command of c parts."""
-        width = {"n": n, "c": c}[self.width] if isinstance(self.width, str) else self.width
+    def shape(self, n: int, c: int, s: int) -> tuple[int, ...]:
+        """() for a scalar, else (width,): n joints, a command of c parts, s contact sensors."""
+        widths = {"n": n, "c": c, "s": s}
+        width = widths[self.width] if isinstance(self.width, str) else self.width
         return () if self.width == 1 else (width,)
 
 
@@ -95,12 +97,18 @@ FIELDS = (
     Field("wire_errors", "<u4", 1, "", "refused packets and missing replies so far"),
     Field("fault", "u1", 1, "", "fault of the safety supervisor, 0 for none"),
 )
+CONTACT_FORCE = Field("contact_force", "<f4", "s", "N", "force on each contact sensor")
+
+
+def fields_of(s: int) -> tuple[Field, ...]:
+    """Of a tick of a robot with s contact sensors: without any, there is no empty field."""
+    return (*FIELDS, CONTACT_FORCE) if s else FIELDS
 
 
 @cache
-def tick_dtype(n: int, c: int) -> np.dtype:
-    """The record of a control tick: n joints, a command of c parts; its fields are `FIELDS`."""
-    return np.dtype([(field.name, field.dtype, field.shape(n, c)) for field in FIELDS])
+def tick_dtype(n: int, c: int, s: int = 0) -> np.dtype:
+    """The record of a control tick: n joints, a command of c parts, s contact sensors."""
+    return np.dtype([(field.name, field.dtype, field.shape(n, c, s)) for field in fields_of(s)])
 
 
 # --- protobuf ---------------------------------------------------------------------------------
@@ -115,11 +123,11 @@ _WIRE_DTYPE = {"<f4": "<f4", "<f8": "<f8", "<u4": "<u4", "u1": "<u4"}
 _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 1, 2, 5  # wire types
 
 
-def tick_schema() -> FileDescriptorSet:
+def tick_schema(s: int = 0) -> FileDescriptorSet:
     """The protobuf schema of `surefoot.Tick`, with unit and meaning as comments of each field."""
     file = FileDescriptorProto(name="surefoot/Tick.proto", package="surefoot", syntax="proto3")
     message = file.message_type.add(name="Tick")
-    for index, field in enumerate(FIELDS):
+    for index, field in enumerate(fields_of(s)):
         repeated = field.width != 1
         message.field.add(
             name=field.name,
@@ -140,59 +148,62 @@ def tick_schema() -> FileDescriptorSet:
 
 def encode_tick(record: np.ndarray | np.void) -> bytes:
     """One record of `tick_dtype` as a `surefoot.Tick`."""
-    widths = (record[name].shape[-1] for name in ("joint_pos", "command"))
-    wire = _wire_template(*widths).copy()
-    for field in FIELDS:
-        wire[field.name] = record[field.name]
+    names = record.dtype.names or ()
+    n, c = (record[name].shape[-1] for name in ("joint_pos", "command"))
+    s = record[CONTACT_FORCE.name].shape[-1] if CONTACT_FORCE.name in names else 0
+    wire = _wire_template(n, c, s).copy()
+    for name in names:
+        wire[name] = record[name]
     return wire.tobytes()
 
 
-def is_tick(message: bytes, n: int, c: int) -> bool:
-    """Whether a message has the layout that `encode_tick` gives records of `tick_dtype(n, c)`."""
-    template, positions = _wire_template(n, c), _key_positions(n, c)
+def is_tick(message: bytes, n: int, c: int, s: int = 0) -> bool:
+    """Whether a message has the layout that `encode_tick` gives records of such a `tick_dtype`."""
+    template, positions = _wire_template(n, c, s), _key_positions(n, c, s)
     if len(message) != template.nbytes:
         return False
     keys = np.frombuffer(template.tobytes(), np.uint8)[positions]
     return bool((np.frombuffer(message, np.uint8)[positions] == keys).all())
 
 
-def decode_ticks(messages: Sequence[bytes], n: int, c: int) -> np.ndarray:
-    """Messages that satisfy `is_tick` as records of `tick_dtype(n, c)`. Shape (T,)."""
-    wire = np.frombuffer(b"".join(messages), _wire_template(n, c).dtype)
-    ticks = np.empty(len(messages), tick_dtype(n, c))
-    for field in FIELDS:
+def decode_ticks(messages: Sequence[bytes], n: int, c: int, s: int = 0) -> np.ndarray:
+    """Messages that satisfy `is_tick` as records of `tick_dtype(n, c, s)`. Shape (T,)."""
+    wire = np.frombuffer(b"".join(messages), _wire_template(n, c, s).dtype)
+    ticks = np.empty(len(messages), tick_dtype(n, c, s))
+    for field in fields_of(s):
         ticks[field.name] = wire[field.name]
     return ticks
 
 
 def same_fields(schema: bytes) -> bool:
     """Whether a serialised `surefoot.Tick` schema has today's fields; their comments may differ."""
-    ours, theirs = tick_schema(), FileDescriptorSet.FromString(schema)
-    for part in (ours, theirs):
+    theirs, *ours = FileDescriptorSet.FromString(schema), tick_schema(), tick_schema(1)
+    for part in (theirs, *ours):
         part.file[0].ClearField("source_code_info")
-    return ours == theirs
+    return theirs in ours
 
 
 @cache
-def _wire_template(n: int, c: int) -> np.ndarray:
+def _wire_template(n: int, c: int, s: int) -> np.ndarray:
     """A message of such widths whose values are 0: keys and lengths are constant. Shape ()."""
-    shapes = {field.name: field.shape(n, c) for field in FIELDS}
-    keys = {f.name: _key(index + 1, f, shapes[f.name]) for index, f in enumerate(FIELDS)}
+    fields = fields_of(s)
+    shapes = {field.name: field.shape(n, c, s) for field in fields}
+    keys = {f.name: _key(index + 1, f, shapes[f.name]) for index, f in enumerate(fields)}
     layout = []
-    for field in FIELDS:
+    for field in fields:
         layout.append((_key_name(field), "u1", (len(keys[field.name]),)))
         layout.append((field.name, _WIRE_DTYPE[field.dtype], shapes[field.name]))
     template = np.zeros((), np.dtype(layout))
-    for field in FIELDS:
+    for field in fields:
         template[_key_name(field)] = list(keys[field.name])
     return template
 
 
 @cache
-def _key_positions(n: int, c: int) -> np.ndarray:
+def _key_positions(n: int, c: int, s: int) -> np.ndarray:
     """Where in a message of such widths the bytes of the keys are."""
-    mask = np.zeros((), _wire_template(n, c).dtype)
-    for field in FIELDS:
+    mask = np.zeros((), _wire_template(n, c, s).dtype)
+    for field in fields_of(s):
         mask[_key_name(field)] = 1
     return np.flatnonzero(np.frombuffer(mask.tobytes(), np.uint8))
 

@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedWriter
 
 import numpy as np
@@ -57,11 +57,13 @@ class Start:
     wall: int  # [ns] since 1970
     metadata: dict[str, dict[str, str]]
     attachments: dict[str, bytes]
+    contact_names: list[str] = field(default_factory=list)
 
     def pack(self) -> bytes:
         head = {
             "joint_names": self.joint_names,
             "command_names": self.command_names,
+            "contact_names": self.contact_names,
             "clock": self.clock,
             "wall": self.wall,
             "metadata": self.metadata,
@@ -91,11 +93,12 @@ class Logger:
     def __init__(self, file: BufferedWriter, start: Start):
         self._file = file
         self._start = start
-        self._dtype = tick_dtype(len(start.joint_names), len(start.command_names))
+        contacts = len(start.contact_names)
+        self._dtype = tick_dtype(len(start.joint_names), len(start.command_names), contacts)
         self._writer = writer = Writer(file, use_chunking=False)
         writer.start(profile="surefoot", library="surefoot")
         joint_states, log = build_file_descriptor_set(JointStates), build_file_descriptor_set(Log)
-        self._tick = self._channel(TICK_TOPIC, TICK_MESSAGE, tick_schema())
+        self._tick = self._channel(TICK_TOPIC, TICK_MESSAGE, tick_schema(contacts))
         self._joints = self._channel(JOINTS_TOPIC, "foxglove.JointStates", joint_states)
         self._log = self._channel(LOG_TOPIC, "foxglove.Log", log)
         # The writer holds channels back until the metadata that follows.

@@ -35,6 +35,7 @@ from .format import (
     same_fields,
 )
 
+Names = tuple[str, ...]
 TOPICS = (TICK_TOPIC, JOINTS_TOPIC, LOG_TOPIC)
 
 
@@ -54,6 +55,7 @@ class RunLog:
     path: Path
     joint_names: tuple[str, ...]
     command_names: tuple[str, ...]  # of the parts of `ticks["command"]`, with units
+    contact_names: tuple[str, ...]  # of the robot's contact sensors
     ticks: np.ndarray  # of `tick_dtype`. Shape (T,)
     events: tuple[Event, ...]
     metadata: dict[str, dict[str, str]]
@@ -98,15 +100,14 @@ def read_log(path: str | Path) -> RunLog:
             complete = True
     if "log" not in metadata:
         raise LogError(f"{path}: found no head of a Surefoot log")
-    joint_names, command_names = _names(path, metadata["log"])
+    names = _names(path, metadata["log"])
     clock, wall = float(metadata["log"]["clock"]), int(metadata["log"]["wall"])
     data = [m.data for m in messages[TICK_TOPIC]]
-    ticks = decode_ticks(data, len(joint_names), len(command_names))
+    ticks = decode_ticks(data, *map(len, names))
     events = tuple(_event(m, clock, wall) for m in messages[LOG_TOPIC])
     sequences = [m.sequence for m in messages[TICK_TOPIC] + messages[LOG_TOPIC]]
     gaps = max(sequences) + 1 - len(sequences) if sequences else 0
     dropped = int(metadata.get("end", {}).get("dropped", gaps))
-    names = (joint_names, command_names)
     return RunLog(path, *names, ticks, events, metadata, attachments, complete, dropped)
 
 
@@ -141,7 +142,7 @@ def _records(path: Path) -> Iterator[McapRecord]:
     The cut is where the file ends early or a record does not decode: after a loss of power, blocks
     of zeros may stand where data was due.
     """
-    footer, topics, widths = None, {}, (0, 0)
+    footer, topics, widths = None, {}, (0, 0, 0)
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -150,8 +151,8 @@ def _records(path: Path) -> Iterator[McapRecord]:
                     footer = record  # counts once the magic after it has been read, too
                     continue
                 if isinstance(record, Metadata) and record.name == "log":
-                    joints, commands = _names(path, record.metadata)
-                    widths = len(joints), len(commands)
+                    n, c, s = map(len, _names(path, record.metadata))
+                    widths = n, c, s
                 elif isinstance(record, Schema) and record.name == TICK_MESSAGE:
                     if not same_fields(record.data):
                         raise LogError(f"{path}: found other fields of a tick than this version's")
@@ -173,18 +174,22 @@ def _records(path: Path) -> Iterator[McapRecord]:
         return
 
 
-def _names(path: Path, head: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of the joints, and of the command's parts. Raises LogError for another format."""
+def _names(path: Path, head: dict[str, str]) -> tuple[Names, Names, Names]:
+    """Of joints, the command's parts, contact sensors. Raises LogError for another format."""
     if head["format"] != FORMAT:
         raise LogError(f"{path}: found log format {head['format']}, allowed is {FORMAT}")
-    return tuple(json.loads(head["joint_names"])), tuple(json.loads(head["command_names"]))
+
+    def names(kind: str) -> Names:
+        return tuple(json.loads(head.get(kind, "[]")))  # logs before contact sensors name none
+
+    return names("joint_names"), names("command_names"), names("contact_names")
 
 
-def _sound(message: Message, topics: dict[int, str], n: int, c: int) -> bool:
+def _sound(message: Message, topics: dict[int, str], n: int, c: int, s: int) -> bool:
     """Whether the message decodes."""
     topic = topics.get(message.channel_id)
     if topic == TICK_TOPIC:
-        return is_tick(message.data, n, c)
+        return is_tick(message.data, n, c, s)
     schema = {JOINTS_TOPIC: JointStates, LOG_TOPIC: Log}.get(topic or "")
     if schema is None:
         return False

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...hardware.interface import Sample
 from ..verdict import Decision, Verdict
+from .format import CONTACT_FORCE
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def fill(
     """Write one tick into `record`, of the dtype `format.tick_dtype`.
 
     What there is not is NaN: the policy's part of a tick without a decision, the target or torque
-    of a tick that commanded none, what an IMU would say of a robot without one.
+    of a tick that commanded none, what an IMU would say of a robot without one, the forces on
+    contact sensors that nothing reads.
     """
     record["tick"], record["missed"] = tick, missed
     record["state"], record["mode"], record["fault"] = verdict.state, verdict.mode, verdict.fault
@@ -44,6 +46,9 @@ def fill(
         record[name] = getattr(sample, name)
     for name in ("gyro", "gravity", "acceleration", "imu_age", "bus_time", "wire_errors"):
         record[name] = getattr(sample, name)
+    if CONTACT_FORCE.name in (record.dtype.names or ()):
+        felt = sample.contact_force
+        record[CONTACT_FORCE.name] = felt if len(felt) else np.nan
     for name in ("voltage", "temperature", "error_bits", "watchdog_tripped"):
         record[name] = getattr(sample.health, name)
     for name in ("limited_target", "limited_torque", "torque_cap", "reasons"):

@@ -62,6 +62,7 @@ class LogWriter:
         attachments: Mapping[str, bytes] | None = None,
         metadata: Mapping[str, Mapping[str, str]] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        contact_names: Sequence[str] = (),
     ):
         """Create the file, start the logger, and wait until the head of the log is written.
 
@@ -76,19 +77,24 @@ class LogWriter:
             metadata: tables of strings by name: the robot, the run's options, its initial
                 configuration.
             clock: the loop's clock [s], on which the records' times are.
+            contact_names: of the robot's contact sensors, s of them.
 
         Raises:
             UsageError: the file exists or cannot be created, or a name of metadata is taken.
             LogError: the logger did not start, or the disk is full already.
         """
         self.path = Path(path)
-        self._dtype = tick_dtype(len(joint_names), len(command_names))
+        self._dtype = tick_dtype(len(joint_names), len(command_names), len(contact_names))
         self._clock = clock
         self._offered = 0
         self._refused = 0
         self._rest = b""  # of a frame that the pipe took in part; nothing may come between
         self._summary: LogSummary | None = None
-        names = {"joint_names": list(joint_names), "command_names": list(command_names)}
+        names = {
+            "joint_names": list(joint_names),
+            "command_names": list(command_names),
+            "contact_names": list(contact_names),
+        }
         start = _start(names, attachments or {}, metadata or {}, clock)
         self._process, self._pipe = _open(self.path)
         error = self._send_start(start)
