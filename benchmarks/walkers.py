@@ -224,12 +224,13 @@ def looker(library: str, goal: Goal) -> Callable[[Path, int], Figures]:
     import torch
     from surefoot.models.observation import observe
     from surefoot.models.robot_file import load_robot
-    from surefoot.sim.evaluate import record, trial_for
+    from surefoot.sim.evaluate import record
     from surefoot.sim.tasks import make_task
+    from surefoot.sim.trials import trial_for
 
     robot = load_robot(goal.robot)
     task: Any = make_task(goal.task, 1, goal.robot)
-    trial = trial_for(task.commands, task.output)
+    trial = trial_for(task.commands, robot, task.output)
 
     def look(folder: Path, episodes: int) -> Figures:
         env = trial.make(episodes, robot, trial.nominal)

@@ -28,8 +28,8 @@ from surefoot.control.ppo import PPOConfig
 from surefoot.control.train import train
 from surefoot.sim.conditions import FRICTION_ONLY
 from surefoot.sim.evaluate import record as record_of
-from surefoot.sim.evaluate import trial_for
 from surefoot.sim.tasks import make_task
+from surefoot.sim.trials import trial_for
 from surefoot.sim.walk import WalkEnv
 from walkers import Snapshot, Snapshots, TimeOver, judge
 
@@ -243,7 +243,7 @@ def test_a_checkpoint_is_judged_as_its_export_would_be(tmp_path: Path, monkeypat
 
     export_run(tmp_path / "run", tmp_path / "policy.onnx")
     policy = open_policy(tmp_path / "policy.onnx", None)
-    trial = trial_for(policy.commands, policy.output)
+    trial = trial_for(policy.commands, policy.robot, policy.output)
     robots = trial.make(3, policy.robot, FRICTION_ONLY)
     seen = trial.measures(robots)(record_of(policy.act, robots, trial, policy.commands, 0))
     wanted = seen.figures()

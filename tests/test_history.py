@@ -24,10 +24,11 @@ from surefoot.models.errors import PolicyError, UsageError
 from surefoot.models.observation import remember
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import Reflection
-from surefoot.sim.evaluate import record, walking
+from surefoot.sim.evaluate import record
 from surefoot.sim.reach import ReachEnv
 from surefoot.sim.robot_env import RobotEnv
 from surefoot.sim.tasks import make_task
+from surefoot.sim.trials import walking
 from surefoot.sim.walk import WalkEnv
 from torch import nn
 from verbs import refuse, succeed_with_json
@@ -277,7 +278,7 @@ def test_robots_evaluated_together_act_as_each_alone(exported, monkeypatch):
         return together
 
     env = WalkEnv(3, ROBOT, ())
-    record(both, env, walking("joint_target"), policy.commands, seed=1)
+    record(both, env, walking(env.robot, "joint_target"), policy.commands, seed=1)
     assert len(seen) == 3 * 29 and max(seen) <= 1e-5
     assert env.ticks.tolist() == [29, 14, 29]
 
