@@ -52,12 +52,12 @@ def walking(robot: Robot, output: Output) -> Trial:
         achieved=walk_velocity,
         measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
         command_period=COMMAND_PERIOD,
-        on_terrain=partial(walking_on_terrain, output),
+        on_terrain=partial(walking_on_terrain, output=output),
     )
 
 
 def walking_on_terrain(
-    output: Output, count: int, robot: Robot, variations: Sequence[Variation]
+    count: int, robot: Robot, variations: Sequence[Variation], output: Output = "joint_target"
 ) -> WalkEnv:
     """Robots that begin on every kind of ground at every level, dealt out in turn."""
     env = WalkEnv(count, robot, variations, terrain=True, output=output)
