@@ -17,6 +17,7 @@ import numpy as np
 from ..hardware.dynamixel.xseries import HardwareError
 from ..hardware.interface import Sample
 from ..models.errors import NonFiniteError, require_finite
+from ..models.limits import Output
 from ..models.robot import Robot
 from .verdict import Decision, Fault
 
@@ -83,10 +84,16 @@ def non_finite_imu(sample: Sample) -> str:
     return _first_bad(gyro=sample.gyro, gravity=sample.gravity, acceleration=sample.acceleration)
 
 
-def unfit(decision: Decision | None, n: int) -> tuple[Fault, str]:
-    """Why a decision cannot be used: the fault, and what was found. Any NaN refuses it whole."""
+def unfit(decision: Decision | None, n: int, output: Output) -> tuple[Fault, str]:
+    """Why a decision cannot be used: the fault, and what was found. Any NaN refuses it whole.
+
+    `output` is what the n joints are driven by: a torque is no angle.
+    """
     if decision is None:
         return Fault.POLICY_STALLED, "policy: no decision where one was due"
+    if decision.output != output:
+        text = f"policy: found {decision.output}, this robot is driven by {output}"
+        return Fault.NON_FINITE, text
     for array in (decision.action, decision.wanted):
         if array.shape != (n,):
             return Fault.NON_FINITE, f"policy: found shape {array.shape}, allowed is ({n},)"

@@ -64,6 +64,7 @@ class SafetyMonitor:
         self.dry_run = dry_run
         self._robot = robot
         self._interface = interface
+        self.output: Output = output
         self._drive = drive_for(robot, output)
         self._no_reasons = np.zeros(len(robot.joints), np.uint8)
         self._supervisor = Supervisor(robot)
@@ -205,7 +206,7 @@ class SafetyMonitor:
         if not self.wants_decision:
             self._refused_since = math.inf
             return []
-        fault, text = unfit(decision, len(self._robot.joints))
+        fault, text = unfit(decision, len(self._robot.joints), self.output)
         self._refused_since = min(self._refused_since, now) if fault else math.inf
         if not fault:
             return []
