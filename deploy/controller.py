@@ -60,7 +60,8 @@ class Controller:
         self._check_signature(robot)
         self._clock_ticks = round(self.contract.clock_period / robot.control_period)
         self._period = robot.control_period
-        self.input_names = [wire.name for wire in self._session.get_inputs()]
+        self._widths = {wire.name: wire.shape[-1] for wire in self._session.get_inputs()}
+        self.input_names = list(self._widths)
         self._outputs = [wire.name for wire in self._session.get_outputs()]
         self._has_state = "state" in self.input_names
         self.reset()
@@ -72,7 +73,11 @@ class Controller:
         self._state = np.asarray(self.contract.initial_state or [], np.float32)
 
     def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
-        """One decision. `tick` counts control periods since RUN began, skipped ones included."""
+        """One decision. `tick` counts control periods since RUN began, skipped ones included.
+
+        Raises:
+            PolicyError: an input has another width than the policy takes.
+        """
         inputs = {
             "joint_pos": sample.joint_pos,
             "joint_vel": sample.joint_vel,
@@ -84,6 +89,11 @@ class Controller:
             "clock": np.array([tick % self._clock_ticks * self._period]),
             "state": self._state,
         }
+        for name, width in self._widths.items():
+            if inputs[name].shape != (width,):
+                raise PolicyError(
+                    f"input '{name}': found shape {inputs[name].shape}, the policy takes ({width},)"
+                )
         outputs = self.infer({name: inputs[name] for name in self.input_names})
         self._previous_action = outputs["action"]
         if self._has_state:

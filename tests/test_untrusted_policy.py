@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 from loop_bench import ROBOT, Bench
 from surefoot.deploy.controller import Controller
 from surefoot.deploy.safety import SafetyMonitor
-from surefoot.deploy.verdict import Fault
-from surefoot.hardware.interface import Command, Mode
+from surefoot.deploy.schedule import Schedule
+from surefoot.deploy.verdict import Decision, Fault
+from surefoot.hardware.interface import Sample
+from surefoot.models.errors import PolicyError
 from surefoot.models.limits import Output
-from tiny_policy import OUTPUTS, graph, tiny_policy
+from surefoot.models.robot_file import load_robot
+from tiny_policy import OUTPUTS, WIDTHS, graph, tiny_policy
 from torque_robot import TorqueRobot
 
 TORQUES = ("action", "joint_torque")
@@ -25,10 +32,6 @@ def bench_for(policy: bytes, output: Output = "joint_target", dry_run: bool = Fa
     return bench
 
 
-def powered(bench: Bench) -> list[Command]:
-    return [command for command in bench.robot.commands if command.mode is not Mode.OFF]
-
-
 @pytest.mark.parametrize(
     ("outputs", "driven_by"), [(TORQUES, "joint_target"), (OUTPUTS, "joint_torque")]
 )
@@ -41,3 +44,52 @@ def test_torques_are_never_taken_for_angles_nor_angles_for_torques(
     assert {verdict.fault for verdict in bench.verdicts} == {Fault.NON_FINITE}
     expected = f"policy: found {outputs[1]}, this robot is driven by {driven_by}"
     assert any(expected in text for _, text in bench.log.events)
+
+
+# --- the rehearsal --------------------------------------------------------------------------------
+
+
+def test_an_unfit_policy_shows_before_the_first_torque():
+    bench = bench_for(tiny_policy(model=graph(outputs=TORQUES)))
+    with pytest.raises(PolicyError, match="found joint_torque, this robot is driven by"):
+        bench.run()
+    assert bench.robot.commands == []
+
+
+def test_a_command_of_another_width_shows_before_the_first_torque():
+    bench = bench_for(tiny_policy())
+    with pytest.raises(PolicyError, match=r"'command': found shape \(1,\), the policy takes \(3,\)"):
+        bench.run(schedule=Schedule.constant([0.1]))
+    assert bench.robot.commands == []
+
+
+def test_a_sensor_that_nobody_reads_shows_before_the_first_torque():
+    sensing = replace(ROBOT, contact_sensors=load_robot("biped").contact_sensors)
+    sensors = [sensor.name for sensor in sensing.contact_sensors]
+    assert len(sensors) == 4
+
+    def name_them(table: dict[str, Any]) -> None:
+        next(t for t in table["terms"] if t["input"] == "contact_force")["sensors"] = sensors
+
+    policy = tiny_policy(name_them, graph(widths={**WIDTHS, "contact_force": 4}))
+    bench = bench_for(tiny_policy())
+    bench.policy = Controller(policy, sensing)  # type: ignore[assignment]
+    with pytest.raises(PolicyError, match=r"'contact_force': found shape \(0,\), the policy takes"):
+        bench.run()
+    assert bench.robot.commands == []
+
+
+def test_the_rehearsal_leaves_no_trace():
+    bench = bench_for(tiny_policy(initial_state=[0.25, -1.5]))
+    asked, act = [], bench.policy.act
+
+    def watch(sample: Sample, command: np.ndarray, tick: int) -> Decision:
+        asked.append(act(sample, command, tick))
+        return asked[-1]
+
+    bench.policy.act = watch  # type: ignore[method-assign]
+    assert bench.run(duration=0.1).fault is Fault.NONE
+    assert len(asked) == 6, "the rehearsal and five ticks"
+    for decision in asked[:2]:
+        assert decision.inputs["state"].tolist() == [0.25, -1.5]
+        assert not decision.inputs["previous_action"].any()
