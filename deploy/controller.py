@@ -36,7 +36,10 @@ BROKEN_FILE = (
 
 
 class Controller:
-    """A policy with its memory: the previous action, and the state where it has one."""
+    """A policy with its memory: the previous action, and the state where it has one.
+
+    Outputs that are not sound leave the memory as it was, so that it may recover from them.
+    """
 
     def __init__(self, policy: str | Path | bytes, robot: Robot) -> None:
         """Load a policy for a robot.
@@ -62,7 +65,10 @@ class Controller:
         self._period = robot.control_period
         self._widths = {wire.name: wire.shape[-1] for wire in self._session.get_inputs()}
         self.input_names = list(self._widths)
-        self._outputs = [wire.name for wire in self._session.get_outputs()]
+        outputs = {wire.name: wire.shape[-1] for wire in self._session.get_outputs()}
+        self._outputs = list(outputs)
+        judged = ("action", self.contract.output, "next_state")
+        self._judged = {name: outputs[name] for name in judged if name in outputs}
         self._has_state = "state" in self.input_names
         self.reset()
         self._replay_golden_pairs()
@@ -95,12 +101,19 @@ class Controller:
                     f"input '{name}': found shape {inputs[name].shape}, the policy takes ({width},)"
                 )
         outputs = self.infer({name: inputs[name] for name in self.input_names})
-        self._previous_action = outputs["action"]
-        if self._has_state:
-            self._state = outputs["next_state"]
+        if self.sound(outputs):  # else it would spoil every decision after it
+            self._previous_action = outputs["action"]
+            self._state = outputs.get("next_state", self._state)
         asked = {name: np.asarray(inputs[name], np.float32) for name in self.input_names}
         output = self.contract.output
         return Decision(asked, outputs["action"], outputs[output].astype(np.float64), output)
+
+    def sound(self, outputs: Mapping[str, np.ndarray]) -> bool:
+        """Whether outputs, each of shape (width,), may be remembered: as wide as declared, finite."""
+        return all(
+            outputs[name].shape == (width,) and bool(np.isfinite(outputs[name]).all())
+            for name, width in self._judged.items()
+        )
 
     def infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The bare graph on one set of inputs, each of shape (width,); so are the outputs."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from loop_bench import ROBOT, Bench
+from loop_bench import ROBOT, STAND_TICKS, Bench, N
 from surefoot.deploy.controller import Controller
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
-from surefoot.deploy.verdict import Decision, Fault
+from surefoot.deploy.verdict import Decision, Fault, State
 from surefoot.hardware.interface import Sample
 from surefoot.models.errors import PolicyError
 from surefoot.models.limits import Output
@@ -19,7 +20,17 @@ from surefoot.models.robot_file import load_robot
 from tiny_policy import OUTPUTS, WIDTHS, graph, tiny_policy
 from torque_robot import TorqueRobot
 
+Outputs = dict[str, np.ndarray]
 TORQUES = ("action", "joint_torque")
+
+
+class Odd(Controller):
+    """A policy file whose outputs are spoilt from some moment on."""
+
+    spoil: Callable[[Outputs], Outputs] = staticmethod(lambda outputs: outputs)
+
+    def infer(self, inputs: Mapping[str, np.ndarray]) -> Outputs:
+        return self.spoil(super().infer(inputs))
 
 
 def bench_for(policy: bytes, output: Output = "joint_target", dry_run: bool = False) -> Bench:
@@ -28,7 +39,7 @@ def bench_for(policy: bytes, output: Output = "joint_target", dry_run: bool = Fa
     if output == "joint_torque":
         bench.robot = TorqueRobot(ROBOT, bench.clock)
     bench.monitor = SafetyMonitor(ROBOT, bench.robot, dry_run, output)
-    bench.policy = Controller(policy, ROBOT)  # type: ignore[assignment]
+    bench.policy = Odd(policy, ROBOT)  # type: ignore[assignment]
     return bench
 
 
@@ -93,3 +104,38 @@ def test_the_rehearsal_leaves_no_trace():
     for decision in asked[:2]:
         assert decision.inputs["state"].tolist() == [0.25, -1.5]
         assert not decision.inputs["previous_action"].any()
+
+
+# --- outputs that are not sound -------------------------------------------------------------------
+
+RUNNING = STAND_TICKS + 20
+
+
+def spoiling(bench: Bench, ticks: int, spoil: Callable[[Outputs], Outputs]) -> None:
+    """Spoil the outputs of so many decisions, from the middle of RUN on."""
+
+    def put(spoil: Callable[[Outputs], Outputs]) -> None:
+        bench.policy.spoil = spoil  # type: ignore[attr-defined]
+
+    bench.at[RUNNING] = lambda: put(spoil)
+    bench.at[RUNNING + ticks] = lambda: put(lambda outputs: outputs)
+
+
+def become(name: str, value: float) -> Callable[[Outputs], Outputs]:
+    return lambda outputs: {**outputs, name: np.full_like(outputs[name], value)}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["action", "joint_target"])
+def test_a_glitch_of_one_tick_is_held_over_and_forgotten(name: str, value: float):
+    bench = bench_for(tiny_policy(initial_state=[0.0, 8.0]))
+    spoiling(bench, 1, become(name, value))
+    summary = bench.run(duration=1.0)
+    assert summary.fault is Fault.NONE
+    assert [v.state for v in bench.verdicts[RUNNING : RUNNING + 3]] == [
+        State.RUN,
+        State.HOLD,
+        State.RUN,
+    ]
+    before, after = (bench.log.records[tick] for tick in (RUNNING, RUNNING + 2))
+    assert after["previous_action"].tobytes() == before["action"].tobytes()
