@@ -139,3 +139,19 @@ def test_a_glitch_of_one_tick_is_held_over_and_forgotten(name: str, value: float
     ]
     before, after = (bench.log.records[tick] for tick in (RUNNING, RUNNING + 2))
     assert after["previous_action"].tobytes() == before["action"].tobytes()
+
+
+def grow(name: str) -> Callable[[Outputs], Outputs]:
+    """One column more."""
+    return lambda outputs: {**outputs, name: np.append(outputs[name], np.float32(0.0))}
+
+
+@pytest.mark.parametrize("name", ["action", "joint_target"])
+def test_a_wrong_shape_is_held_over_and_then_damped(name: str):
+    bench = bench_for(tiny_policy(initial_state=[0.0, 8.0]))
+    spoiling(bench, 1000, grow(name))
+    summary = bench.run(duration=1000.0)
+    assert summary.fault is Fault.NON_FINITE
+    assert f"policy: found shape ({N + 1},), allowed is ({N},)" in summary.cause
+    assert bench.states == ["STAND", "RUN", "HOLD", "DAMP", "FAULT"]
+    assert np.isnan(bench.column(name)[RUNNING + 1]).all()
