@@ -94,10 +94,14 @@ def unfit(decision: Decision | None, n: int, output: Output) -> tuple[Fault, str
     if decision.output != output:
         text = f"policy: found {decision.output}, this robot is driven by {output}"
         return Fault.NON_FINITE, text
-    for array in (decision.action, decision.wanted):
-        if array.shape != (n,):
-            return Fault.NON_FINITE, f"policy: found shape {array.shape}, allowed is ({n},)"
-    bad = _first_bad(**{"action": decision.action, decision.output: decision.wanted})
+    shaped = [("action", decision.action, n), (decision.output, decision.wanted, n)]
+    if decision.next_state is not None:
+        shaped.append(("next_state", decision.next_state, len(decision.inputs["state"])))
+    for name, array, width in shaped:
+        if array.shape != (width,):
+            text = f"policy: {name}: found shape {array.shape}, allowed is ({width},)"
+            return Fault.NON_FINITE, text
+    bad = _first_bad(**{name: array for name, array, _ in shaped})
     return (Fault.NON_FINITE, f"policy: {bad}") if bad else (Fault.NONE, "")
 
 

@@ -67,9 +67,9 @@ class Controller:
         self.input_names = list(self._widths)
         outputs = {wire.name: wire.shape[-1] for wire in self._session.get_outputs()}
         self._outputs = list(outputs)
-        judged = ("action", self.contract.output, "next_state")
-        self._judged = {name: outputs[name] for name in judged if name in outputs}
         self._has_state = "state" in self.input_names
+        judged = ["action", self.contract.output, *(["next_state"] if self._has_state else [])]
+        self._judged = {name: outputs[name] for name in judged}
         self.reset()
         self._replay_golden_pairs()
 
@@ -103,10 +103,13 @@ class Controller:
         outputs = self.infer({name: inputs[name] for name in self.input_names})
         if self.sound(outputs):  # else it would spoil every decision after it
             self._previous_action = outputs["action"]
-            self._state = outputs.get("next_state", self._state)
+            if self._has_state:
+                self._state = outputs["next_state"]
         asked = {name: np.asarray(inputs[name], np.float32) for name in self.input_names}
         output = self.contract.output
-        return Decision(asked, outputs["action"], outputs[output].astype(np.float64), output)
+        wanted = outputs[output].astype(np.float64)
+        next_state = outputs["next_state"] if self._has_state else None
+        return Decision(asked, outputs["action"], wanted, output, next_state)
 
     def sound(self, outputs: Mapping[str, np.ndarray]) -> bool:
         """Whether outputs, each of shape (width,), may be remembered: as wide as declared, finite."""
