@@ -116,10 +116,10 @@ class Contract:
             raise PolicyError(why)
         sensors = [sensor.name for sensor in robot.contact_sensors]
         for term in self.terms:
-            if sensors and term.get("sensors", sensors) != sensors:
+            if sensors and term["input"] == "contact_force" and term.get("sensors") != sensors:
                 raise PolicyError(
-                    f"contact sensors differ: the policy has {term['sensors']!r:.100}, robot.toml "
-                    f"has {sensors}"
+                    f"contact sensors differ: the policy has {term.get('sensors')!r:.100}, "
+                    f"robot.toml has {sensors}"
                 )
         for key in EQUAL:
             self._require_column(key, robot, lambda here, there: here == there, "equal to")

@@ -1,0 +1,28 @@
+"""Policy files that load nowhere: one line each, never another error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from surefoot.deploy.controller import Controller
+from surefoot.models.errors import PolicyError
+from surefoot.models.robot_file import load_robot
+from tiny_policy import ROBOT, WIDTHS, graph, tiny_policy
+
+SENSING = replace(ROBOT, contact_sensors=load_robot("biped").contact_sensors)
+SENSORS = [sensor.name for sensor in SENSING.contact_sensors]
+
+
+@pytest.mark.parametrize("named", [SENSORS[::-1], [], None, "absent"])
+def test_forces_of_other_sensors_or_of_unnamed_ones_are_refused(named: object):
+    def edit(table: dict[str, Any], named: object) -> None:
+        term = next(t for t in table["terms"] if t["input"] == "contact_force")
+        if named != "absent":
+            term["sensors"] = named
+
+    model = graph(widths={**WIDTHS, "contact_force": len(SENSORS)})
+    Controller(tiny_policy(lambda table: edit(table, SENSORS), model), SENSING)
+    with pytest.raises(PolicyError, match=r"contact sensors differ: .* robot\.toml has"):
+        Controller(tiny_policy(lambda table: edit(table, named), model), SENSING)
