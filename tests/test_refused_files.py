@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,3 +27,19 @@ def test_forces_of_other_sensors_or_of_unnamed_ones_are_refused(named: object):
     Controller(tiny_policy(lambda table: edit(table, SENSORS), model), SENSING)
     with pytest.raises(PolicyError, match=r"contact sensors differ: .* robot\.toml has"):
         Controller(tiny_policy(lambda table: edit(table, named), model), SENSING)
+
+
+def a_state(table: dict[str, Any], value: float) -> None:
+    table["initial_state"] = [value, 0.0]
+
+
+def a_command(table: dict[str, Any], value: float) -> None:
+    table["commands"][0]["upper"] = value
+
+
+@pytest.mark.parametrize("value", [3.5e38, 1e300, 10**300], ids=("3.5e38", "1e300", "integer"))
+@pytest.mark.parametrize(("key", "edit"), [("initial_state", a_state), ("commands", a_command)])
+def test_what_float32_makes_infinite_is_refused(key: str, edit: Any, value: float):
+    Controller(tiny_policy(partial(edit, value=3.4e38), graph(state=2), [0.0, 0.0]), ROBOT)
+    with pytest.raises(PolicyError, match=f"{key}: .* finite in float32"):
+        Controller(tiny_policy(partial(edit, value=value), graph(state=2), [0.0, 0.0]), ROBOT)
