@@ -174,8 +174,16 @@ class Controller:
         for index, pair in enumerate(contract.golden):
             where = f"golden pair {index}"
             self._check_golden_pair(where, pair)
-            outputs = self.infer({k: np.asarray(v, np.float32) for k, v in pair.inputs.items()})
+            try:
+                outputs = self.infer({k: np.asarray(v, np.float32) for k, v in pair.inputs.items()})
+            except BROKEN_FILE as error:
+                raise PolicyError(f"{where}: it cannot be run: {first_line(error)}") from None
             for name, expected in pair.outputs.items():
+                if outputs[name].shape != (len(expected),):
+                    raise PolicyError(
+                        f"{where}: output '{name}' has shape {outputs[name].shape}, allowed is "
+                        f"({len(expected)},)"
+                    )
                 error = _difference(outputs[name], np.asarray(expected, np.float32))
                 if not error <= contract.tolerance:  # a NaN is refused too
                     raise PolicyError(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from surefoot.deploy.controller import Controller
 from surefoot.models.errors import PolicyError
 from surefoot.models.robot_file import load_robot
-from tiny_policy import ROBOT, WIDTHS, graph, tiny_policy
+from tiny_policy import ROBOT, WIDTHS, N, contract, graph, tiny_policy, with_text
 
 SENSING = replace(ROBOT, contact_sensors=load_robot("biped").contact_sensors)
 SENSORS = [sensor.name for sensor in SENSING.contact_sensors]
@@ -43,3 +46,29 @@ def test_what_float32_makes_infinite_is_refused(key: str, edit: Any, value: floa
     Controller(tiny_policy(partial(edit, value=3.4e38), graph(state=2), [0.0, 0.0]), ROBOT)
     with pytest.raises(PolicyError, match=f"{key}: .* finite in float32"):
         Controller(tiny_policy(partial(edit, value=value), graph(state=2), [0.0, 0.0]), ROBOT)
+
+
+@pytest.mark.parametrize("width", [1, N + 1])
+def test_an_output_of_another_width_than_declared_is_refused(width: int):
+    class Lying(Controller):
+        def infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            outputs = super().infer(inputs)
+            return {**outputs, "action": np.resize(outputs["action"], width)}
+
+    with pytest.raises(PolicyError, match=rf"golden pair 0: output 'action' has shape \({width},\)"):
+        Lying(tiny_policy(), ROBOT)
+
+
+def test_a_batch_that_is_not_free_is_refused():
+    model = graph()
+    text = json.dumps(asdict(contract(model)))
+    for wire in (*model.graph.input, *model.graph.output):
+        wire.type.tensor_type.shape.dim[0].dim_value = 2
+    with pytest.raises(PolicyError, match="golden pair 0: it cannot be run"):
+        Controller(with_text(model, text), ROBOT)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "1" * 5000 + "}"], ids=("deep", "long"))
+def test_json_that_python_cannot_hold_is_refused(text: str):
+    with pytest.raises(PolicyError, match="the policy's contract is not JSON"):
+        Controller(with_text(graph(), text), ROBOT)
