@@ -21,6 +21,7 @@ from ..models.limits import Output
 from ..models.robot import Robot
 from .verdict import Decision, Fault
 
+FORCE_MARGIN = 0.1  # of a contact sensor's range, beyond which it may not read
 SLOW_STALE = 2.0  # age from which voltage, temperature and the like say nothing any more [s]
 
 
@@ -40,7 +41,7 @@ class Finding:
     fault: Fault
     reaction: Reaction
     message: str  # one line: what was found and, of a value, what is allowed
-    imu_only: bool = False  # lying down needs nothing of it
+    spares_lying: bool = False  # lying down needs nothing of it
 
 
 def tilt(gravity: np.ndarray) -> float:
@@ -57,7 +58,7 @@ def tilt(gravity: np.ndarray) -> float:
 
 
 def non_finite(sample: Sample, robot: Robot) -> str:
-    """The first NaN or infinity among the values that control and checks use; '' if there is none.
+    """The first NaN or infinity among what a policy is given, or what is no force; '' if none is.
 
     Ages may be infinite (nothing read yet), voltages and temperatures NaN (not known yet), and what
     an IMU would say, of a robot that has none.
@@ -65,7 +66,7 @@ def non_finite(sample: Sample, robot: Robot) -> str:
     return (
         non_finite_motors(sample)
         or (non_finite_imu(sample) if robot.imu else "")
-        or _first_bad(contact_force=sample.contact_force)
+        or unfelt(sample, robot)
     )
 
 
@@ -82,6 +83,22 @@ def non_finite_motors(sample: Sample) -> str:
 def non_finite_imu(sample: Sample) -> str:
     """The first NaN or infinity among the IMU's values; '' if there is none."""
     return _first_bad(gyro=sample.gyro, gravity=sample.gravity, acceleration=sample.acceleration)
+
+
+def unfelt(sample: Sample, robot: Robot) -> str:
+    """What is wrong with the forces on the contact sensors; '' if nothing is, or nobody reads them."""
+    force, sensors = sample.contact_force, robot.contact_sensors
+    if bad := _first_bad(contact_force=force):
+        return bad
+    if force.shape == (0,):
+        return ""
+    if force.shape != (len(sensors),):
+        return f"contact_force: found shape {force.shape}, allowed is (0,) or ({len(sensors)},)"
+    for sensor, value in zip(sensors, force, strict=True):
+        most = (1.0 + FORCE_MARGIN) * sensor.range
+        if not abs(value) <= most:
+            return f"contact sensor {sensor.name}: found {value:.3g} N, allowed is up to {most:.3g} N"
+    return ""
 
 
 def unfit(decision: Decision | None, n: int, output: Output) -> tuple[Fault, str]:

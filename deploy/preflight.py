@@ -61,9 +61,6 @@ def preflight(robot: Robot, sample: Sample) -> list[str]:
     safety, health, names, findings = robot.safety, sample.health, robot.joint_names, []
     if bad := non_finite(sample, robot):
         findings.append(bad)
-    felt, sensors = sample.contact_force.shape, len(robot.contact_sensors)
-    if felt not in ((0,), (sensors,)):
-        findings.append(f"contact_force: found shape {felt}, allowed is (0,) or ({sensors},)")
     if health.torque_on.any():
         findings.append(f"{who(names, health.torque_on)}: found torque on, allowed is off")
     late = ~(sample.age <= safety.hold_after)
