@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from loop_bench import ROBOT, Bench, ReadOnly
 from kinematic_robot import KinematicRobot
 from safety_bench import alerting
-from surefoot.deploy.loop import run
+from surefoot.deploy.log.writer import LogWriter
+from surefoot.deploy.log.summary import RunSummary
+from surefoot.deploy.loop import Log, run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
 from surefoot.deploy.verdict import Fault, State
@@ -21,7 +24,12 @@ FAILS = 100.0 + SENSING.safety.stand_time + 0.4  # in RUN, on the clock [s]
 MOST = SENSING.contact_sensors[0].range
 
 
-def go(force: np.ndarray, alert_at: float = np.inf, fails: float = FAILS, seconds: float = 1.0):
+def go(
+    force: np.ndarray,
+    alert_at: float = np.inf,
+    fails: float = FAILS,
+    log: Log | None = None,
+) -> tuple[Bench, RunSummary]:
     """A run whose contact sensors give `force` from `fails` on."""
     bench = Bench()
     bench.robot = KinematicRobot(SENSING, bench.clock)
@@ -35,7 +43,7 @@ def go(force: np.ndarray, alert_at: float = np.inf, fails: float = FAILS, second
     bench.robot.spoil = spoil
     summary = run(
         SENSING, ReadOnly(bench.robot), bench.policy, bench.monitor,
-        Schedule.constant([0.0, 0.0, 0.0]), seconds, bench.clock, log=bench.log,
+        Schedule.constant([0.0, 0.0, 0.0]), 1.0, bench.clock, log=log or bench.log,
         on_tick=bench.on_tick,
     )  # fmt: skip
     return bench, summary
@@ -74,3 +82,11 @@ def test_a_failing_contact_sensor_hides_no_motor():
     bench, summary = go(np.full(4, np.nan), alert_at=FAILS)
     assert summary.fault is Fault.MOTOR_ALERT
     assert State.HOLD not in {verdict.state for verdict in bench.verdicts}
+
+
+def test_a_log_without_the_contact_sensors_names_ends_no_run(tmp_path: Path):
+    log = LogWriter(tmp_path / "run.mcap", ROBOT.joint_names, ["vx", "vy", "yaw rate"])
+    _, summary = go(np.zeros(4), log=log)
+    assert summary.fault is Fault.NONE
+    assert log.dropped == summary.figures.ticks
+    assert log.close().dropped == log.dropped
