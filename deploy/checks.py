@@ -86,7 +86,7 @@ def non_finite_imu(sample: Sample) -> str:
 
 
 def unfelt(sample: Sample, robot: Robot) -> str:
-    """What is wrong with the forces on the contact sensors; '' if nothing is, or nobody reads them."""
+    """What is wrong with the contact forces; '' if nothing is, or where nobody reads them."""
     force, sensors = sample.contact_force, robot.contact_sensors
     if bad := _first_bad(contact_force=force):
         return bad
@@ -97,7 +97,9 @@ def unfelt(sample: Sample, robot: Robot) -> str:
     for sensor, value in zip(sensors, force, strict=True):
         most = (1.0 + FORCE_MARGIN) * sensor.range
         if not abs(value) <= most:
-            return f"contact sensor {sensor.name}: found {value:.3g} N, allowed is up to {most:.3g} N"
+            return (
+                f"contact sensor {sensor.name}: found {value:.3g} N, allowed is up to {most:.3g} N"
+            )
     return ""
 
 

@@ -112,7 +112,7 @@ class Controller:
         return Decision(asked, outputs["action"], wanted, output, next_state)
 
     def sound(self, outputs: Mapping[str, np.ndarray]) -> bool:
-        """Whether outputs, each of shape (width,), may be remembered: as wide as declared, finite."""
+        """Whether outputs, each (width,), may be remembered: as wide as declared, finite."""
         return all(
             outputs[name].shape == (width,) and bool(np.isfinite(outputs[name]).all())
             for name, width in self._judged.items()

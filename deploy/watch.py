@@ -76,7 +76,7 @@ class SensorWatch:
         ]
 
     def _senseless(self, bad: str, imu: bool, contact: str, now: float) -> list[Finding]:
-        """Values that are none: for want of motors or IMU it yields, of contact forces it lies down.
+        """Values that are none: for want of motors or IMU it yields, of forces it lies down.
 
         `bad` is what is wrong with the motors or, where `imu` says so, with the IMU alone.
         """

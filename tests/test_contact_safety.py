@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loop_bench import ROBOT, Bench, ReadOnly
 from kinematic_robot import KinematicRobot
+from loop_bench import ROBOT, Bench, ReadOnly
 from safety_bench import alerting
-from surefoot.deploy.log.writer import LogWriter
 from surefoot.deploy.log.summary import RunSummary
+from surefoot.deploy.log.writer import LogWriter
 from surefoot.deploy.loop import Log, run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule

@@ -55,7 +55,9 @@ def test_an_output_of_another_width_than_declared_is_refused(width: int):
             outputs = super().infer(inputs)
             return {**outputs, "action": np.resize(outputs["action"], width)}
 
-    with pytest.raises(PolicyError, match=rf"golden pair 0: output 'action' has shape \({width},\)"):
+    with pytest.raises(
+        PolicyError, match=rf"golden pair 0: output 'action' has shape \({width},\)"
+    ):
         Lying(tiny_policy(), ROBOT)
 
 
@@ -68,7 +70,9 @@ def test_a_batch_that_is_not_free_is_refused():
         Controller(with_text(model, text), ROBOT)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "1" * 5000 + "}"], ids=("deep", "long"))
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"format": ' + "1" * 5000 + "}"], ids=("deep", "long")
+)
 def test_json_that_python_cannot_hold_is_refused(text: str):
     with pytest.raises(PolicyError, match="the policy's contract is not JSON"):
         Controller(with_text(graph(), text), ROBOT)

@@ -69,7 +69,9 @@ def test_an_unfit_policy_shows_before_the_first_torque():
 
 def test_a_command_of_another_width_shows_before_the_first_torque():
     bench = bench_for(tiny_policy())
-    with pytest.raises(PolicyError, match=r"'command': found shape \(1,\), the policy takes \(3,\)"):
+    with pytest.raises(
+        PolicyError, match=r"'command': found shape \(1,\), the policy takes \(3,\)"
+    ):
         bench.run(schedule=Schedule.constant([0.1]))
     assert bench.robot.commands == []
 

@@ -64,5 +64,6 @@ def fill(
 
 def _put(record: np.void | np.ndarray, name: str, value: np.ndarray | None) -> None:
     """An array from outside, as it is or not at all: no shape of it may end a run."""
-    fits = value is not None and value.shape == record[name].shape
-    record[name] = value if fits else np.nan
+    if value is None or value.shape != record[name].shape:
+        value = np.full(record[name].shape, np.nan)
+    record[name] = value
