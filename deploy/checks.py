@@ -17,9 +17,11 @@ import numpy as np
 from ..hardware.dynamixel.xseries import HardwareError
 from ..hardware.interface import Sample
 from ..models.errors import NonFiniteError, require_finite
+from ..models.limits import Output
 from ..models.robot import Robot
 from .verdict import Decision, Fault
 
+FORCE_MARGIN = 0.1  # of a contact sensor's range, beyond which it may not read
 SLOW_STALE = 2.0  # age from which voltage, temperature and the like say nothing any more [s]
 
 
@@ -39,7 +41,7 @@ class Finding:
     fault: Fault
     reaction: Reaction
     message: str  # one line: what was found and, of a value, what is allowed
-    imu_only: bool = False  # lying down needs nothing of it
+    spares_lying: bool = False  # lying down needs nothing of it
 
 
 def tilt(gravity: np.ndarray) -> float:
@@ -56,7 +58,7 @@ def tilt(gravity: np.ndarray) -> float:
 
 
 def non_finite(sample: Sample, robot: Robot) -> str:
-    """The first NaN or infinity among the values that control and checks use; '' if there is none.
+    """The first NaN or infinity among what a policy is given, or what is no force; '' if none is.
 
     Ages may be infinite (nothing read yet), voltages and temperatures NaN (not known yet), and what
     an IMU would say, of a robot that has none.
@@ -64,7 +66,7 @@ def non_finite(sample: Sample, robot: Robot) -> str:
     return (
         non_finite_motors(sample)
         or (non_finite_imu(sample) if robot.imu else "")
-        or _first_bad(contact_force=sample.contact_force)
+        or unfelt(sample, robot)
     )
 
 
@@ -83,14 +85,42 @@ def non_finite_imu(sample: Sample) -> str:
     return _first_bad(gyro=sample.gyro, gravity=sample.gravity, acceleration=sample.acceleration)
 
 
-def unfit(decision: Decision | None, n: int) -> tuple[Fault, str]:
-    """Why a decision cannot be used: the fault, and what was found. Any NaN refuses it whole."""
+def unfelt(sample: Sample, robot: Robot) -> str:
+    """What is wrong with the contact forces; '' if nothing is, or where nobody reads them."""
+    force, sensors = sample.contact_force, robot.contact_sensors
+    if bad := _first_bad(contact_force=force):
+        return bad
+    if force.shape == (0,):
+        return ""
+    if force.shape != (len(sensors),):
+        return f"contact_force: found shape {force.shape}, allowed is (0,) or ({len(sensors)},)"
+    for sensor, value in zip(sensors, force, strict=True):
+        most = (1.0 + FORCE_MARGIN) * sensor.range
+        if not abs(value) <= most:
+            return (
+                f"contact sensor {sensor.name}: found {value:.3g} N, allowed is up to {most:.3g} N"
+            )
+    return ""
+
+
+def unfit(decision: Decision | None, n: int, output: Output) -> tuple[Fault, str]:
+    """Why a decision cannot be used: the fault, and what was found. Any NaN refuses it whole.
+
+    `output` is what the n joints are driven by: a torque is no angle.
+    """
     if decision is None:
         return Fault.POLICY_STALLED, "policy: no decision where one was due"
-    for array in (decision.action, decision.wanted):
-        if array.shape != (n,):
-            return Fault.NON_FINITE, f"policy: found shape {array.shape}, allowed is ({n},)"
-    bad = _first_bad(**{"action": decision.action, decision.output: decision.wanted})
+    if decision.output != output:
+        text = f"policy: found {decision.output}, this robot is driven by {output}"
+        return Fault.NON_FINITE, text
+    shaped = [("action", decision.action, n), (decision.output, decision.wanted, n)]
+    if decision.next_state is not None:
+        shaped.append(("next_state", decision.next_state, len(decision.inputs["state"])))
+    for name, array, width in shaped:
+        if array.shape != (width,):
+            text = f"policy: {name}: found shape {array.shape}, allowed is ({width},)"
+            return Fault.NON_FINITE, text
+    bad = _first_bad(**{name: array for name, array, _ in shaped})
     return (Fault.NON_FINITE, f"policy: {bad}") if bad else (Fault.NONE, "")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..hardware.outputs import why_not
-from ..models.errors import PolicyError
+from ..models.errors import PolicyError, first_line
 from ..models.limits import Limits, Output
 from ..models.robot import Robot
 from ..models.task import CommandPart
@@ -84,8 +84,8 @@ class Contract:
         """Raises PolicyError where the text is no contract of this format."""
         try:
             table = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise PolicyError(f"the policy's contract is not JSON: {error}") from None
+        except (ValueError, RecursionError) as error:  # of too many digits, of too deep a nest
+            raise PolicyError(f"the policy's contract is not JSON: {first_line(error)}") from None
         table = checked(table, {f.name for f in fields(cls)})
         golden = [GoldenPair(**pair) for pair in table["golden"]]
         commands = [CommandPart(**part) for part in table["commands"]]
@@ -116,10 +116,10 @@ class Contract:
             raise PolicyError(why)
         sensors = [sensor.name for sensor in robot.contact_sensors]
         for term in self.terms:
-            if sensors and term.get("sensors", sensors) != sensors:
+            if sensors and term["input"] == "contact_force" and term.get("sensors") != sensors:
                 raise PolicyError(
-                    f"contact sensors differ: the policy has {term['sensors']!r:.100}, robot.toml "
-                    f"has {sensors}"
+                    f"contact sensors differ: the policy has {term.get('sensors')!r:.100}, "
+                    f"robot.toml has {sensors}"
                 )
         for key in EQUAL:
             self._require_column(key, robot, lambda here, there: here == there, "equal to")

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, get_args
 
+import numpy as np
+
 from ..models.errors import PolicyError
 from ..models.limits import Output
 from ..models.task import CommandPart
 
 FORMAT = 2
 OUTPUTS: tuple[Output, ...] = get_args(Output)
+LARGEST = float(np.finfo(np.float32).max)  # number that a graph can be fed
 LARGEST_TOLERANCE = 1e-3  # of the golden pairs: with more they would prove nothing
 EQUAL = ("default_pose", "kp", "kd")
 BOUNDS = {"lower": -1, "upper": 1, "torque_limit": 1, "rate_limit": 1}  # which side is wider
@@ -108,6 +111,11 @@ def _is_number(value: Any) -> bool:
     return number and abs(value) <= sys.float_info.max  # JSON's integers may be larger
 
 
+def _is_fed(value: Any) -> bool:
+    """A vector of the graph's input: float32 makes infinity of what is larger."""
+    return _is_vector(value) and all(abs(number) <= LARGEST for number in value)
+
+
 def _is_positive(value: Any) -> bool:
     return _is_number(value) and value > 0
 
@@ -145,7 +153,7 @@ def _is_command_part(value: Any) -> bool:
         and value.keys() == {f.name for f in fields(CommandPart)}
         and isinstance(value["name"], str)
         and isinstance(value["unit"], str)
-        and _is_vector([value["lower"], value["upper"]])
+        and _is_fed([value["lower"], value["upper"]])
         and value["lower"] < value["upper"]
     )
 
@@ -169,12 +177,12 @@ _SOUND: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "commands": (
         lambda value: isinstance(value, list) and all(map(_is_command_part, value)),
-        "a list of parts with name, unit and lower < upper, both finite",
+        "a list of parts with name, unit and lower < upper, both finite in float32",
     ),
     "terms": (_is_terms, "a list of terms, each with its input"),
     "initial_state": (
-        lambda value: value is None or (_is_vector(value) and len(value) > 0),
-        "null or a list of numbers, all finite",
+        lambda value: value is None or (_is_fed(value) and len(value) > 0),
+        "null or a list of numbers, all finite in float32",
     ),
     "frames": (lambda value: isinstance(value, dict), f"a table of {', '.join(FRAMES)}"),
     "golden": (_is_golden, "a list of pairs of inputs and outputs"),

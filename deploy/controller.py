@@ -36,7 +36,10 @@ BROKEN_FILE = (
 
 
 class Controller:
-    """A policy with its memory: the previous action, and the state where it has one."""
+    """A policy with its memory: the previous action, and the state where it has one.
+
+    Outputs that are not sound leave the memory as it was, so that it may recover from them.
+    """
 
     def __init__(self, policy: str | Path | bytes, robot: Robot) -> None:
         """Load a policy for a robot.
@@ -60,9 +63,13 @@ class Controller:
         self._check_signature(robot)
         self._clock_ticks = round(self.contract.clock_period / robot.control_period)
         self._period = robot.control_period
-        self.input_names = [wire.name for wire in self._session.get_inputs()]
-        self._outputs = [wire.name for wire in self._session.get_outputs()]
+        self._widths = {wire.name: wire.shape[-1] for wire in self._session.get_inputs()}
+        self.input_names = list(self._widths)
+        outputs = {wire.name: wire.shape[-1] for wire in self._session.get_outputs()}
+        self._outputs = list(outputs)
         self._has_state = "state" in self.input_names
+        judged = ["action", self.contract.output, *(["next_state"] if self._has_state else [])]
+        self._judged = {name: outputs[name] for name in judged}
         self.reset()
         self._replay_golden_pairs()
 
@@ -72,7 +79,11 @@ class Controller:
         self._state = np.asarray(self.contract.initial_state or [], np.float32)
 
     def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
-        """One decision. `tick` counts control periods since RUN began, skipped ones included."""
+        """One decision. `tick` counts control periods since RUN began, skipped ones included.
+
+        Raises:
+            PolicyError: an input has another width than the policy takes.
+        """
         inputs = {
             "joint_pos": sample.joint_pos,
             "joint_vel": sample.joint_vel,
@@ -84,13 +95,28 @@ class Controller:
             "clock": np.array([tick % self._clock_ticks * self._period]),
             "state": self._state,
         }
+        for name, width in self._widths.items():
+            if inputs[name].shape != (width,):
+                raise PolicyError(
+                    f"input '{name}': found shape {inputs[name].shape}, the policy takes ({width},)"
+                )
         outputs = self.infer({name: inputs[name] for name in self.input_names})
-        self._previous_action = outputs["action"]
-        if self._has_state:
-            self._state = outputs["next_state"]
+        if self.sound(outputs):  # else it would spoil every decision after it
+            self._previous_action = outputs["action"]
+            if self._has_state:
+                self._state = outputs["next_state"]
         asked = {name: np.asarray(inputs[name], np.float32) for name in self.input_names}
         output = self.contract.output
-        return Decision(asked, outputs["action"], outputs[output].astype(np.float64), output)
+        wanted = outputs[output].astype(np.float64)
+        next_state = outputs["next_state"] if self._has_state else None
+        return Decision(asked, outputs["action"], wanted, output, next_state)
+
+    def sound(self, outputs: Mapping[str, np.ndarray]) -> bool:
+        """Whether outputs, each (width,), may be remembered: as wide as declared, finite."""
+        return all(
+            outputs[name].shape == (width,) and bool(np.isfinite(outputs[name]).all())
+            for name, width in self._judged.items()
+        )
 
     def infer(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The bare graph on one set of inputs, each of shape (width,); so are the outputs."""
@@ -148,8 +174,16 @@ class Controller:
         for index, pair in enumerate(contract.golden):
             where = f"golden pair {index}"
             self._check_golden_pair(where, pair)
-            outputs = self.infer({k: np.asarray(v, np.float32) for k, v in pair.inputs.items()})
+            try:
+                outputs = self.infer({k: np.asarray(v, np.float32) for k, v in pair.inputs.items()})
+            except BROKEN_FILE as error:
+                raise PolicyError(f"{where}: it cannot be run: {first_line(error)}") from None
             for name, expected in pair.outputs.items():
+                if outputs[name].shape != (len(expected),):
+                    raise PolicyError(
+                        f"{where}: output '{name}' has shape {outputs[name].shape}, allowed is "
+                        f"({len(expected)},)"
+                    )
                 error = _difference(outputs[name], np.asarray(expected, np.float32))
                 if not error <= contract.tolerance:  # a NaN is refused too
                     raise PolicyError(

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..hardware.interface import Mode, Sample
-from ..models.errors import DeviceError, UsageError
+from ..models.errors import DeviceError, PolicyError, UsageError
 from ..models.robot import Robot
-from .checks import non_finite
+from .checks import non_finite, unfit
 from .clock import Clock, RealClock
 from .log.format import Level, tick_dtype
 from .log.record import Times, fill
@@ -79,7 +79,8 @@ def run(
     Args:
         robot: gives the control period and the joints.
         source: is read once a tick.
-        policy: is reset at the first tick of RUN, and asked in every tick of it.
+        policy: is asked once before the first torque, for a rehearsal; then reset at the first
+            tick of RUN, and asked in every tick of it.
         monitor: in the state OFF or STAND; checks, limits and writes.
         schedule: the command to the policy, by the time since RUN began.
         duration: of RUN, skipped ticks counted [s].
@@ -92,6 +93,7 @@ def run(
 
     Raises:
         UsageError: the monitor is in no state to start.
+        PolicyError: the policy's rehearsal found it unfit; nothing was written.
         DeviceError: the port was gone before the first sample, or in a dry run.
     """
     if not monitor.dry_run and monitor.state is State.OFF:
@@ -136,6 +138,8 @@ class _Loop:
         self._run_ticks = 0
 
     def run(self, duration: float, stop: StopRequest) -> RunSummary:
+        if not self._monitor.dry_run:
+            self._rehearse()
         farewells = 0
         while farewells < FAREWELLS:
             stop.beat()
@@ -251,6 +255,21 @@ class _Loop:
             )
         self._sample = sample
         return sample
+
+    def _rehearse(self) -> None:
+        """Ask the policy while nothing is under torque: what it cannot take shows here, not in RUN.
+
+        A sample that it must not see is no sample to start from either: the monitor refuses it.
+        """
+        sample = self._source.read()
+        if non_finite(sample, self._robot):
+            return
+        self._policy.reset()
+        decision = self._policy.act(sample, self._schedule.at(0.0), 0)
+        fault, text = unfit(decision, len(self._robot.joints), self._monitor.output)
+        if fault:
+            raise PolicyError(text)
+        self._origin = self._clock.now()
 
     def _decide(self, sample: Sample, slots: int) -> tuple[np.ndarray, Decision | None]:
         """The command and the policy's decision, where it is its turn."""

@@ -27,7 +27,7 @@ from ..hardware.interface import Command, Mode, RobotInterface, Sample
 from ..models.errors import DeviceError, EnableRefused, UsageError
 from ..models.limits import Output
 from ..models.robot import Robot
-from .checks import Finding, Reaction, unfit
+from .checks import Finding, Reaction, unfelt, unfit
 from .drive import drive_for
 from .preflight import preflight
 from .supervisor import Supervisor
@@ -64,6 +64,7 @@ class SafetyMonitor:
         self.dry_run = dry_run
         self._robot = robot
         self._interface = interface
+        self.output: Output = output
         self._drive = drive_for(robot, output)
         self._no_reasons = np.zeros(len(robot.joints), np.uint8)
         self._supervisor = Supervisor(robot)
@@ -173,7 +174,7 @@ class SafetyMonitor:
         findings = [
             *self._watch.inspect(sample, now, self._powered_since),
             *self._deadlines(missed),
-            *self._refusal(decision, now),
+            *self._refusal(decision, sample, now),
         ]
         if self.dry_run:
             return self._rehearse(sample, decision, findings)
@@ -200,12 +201,13 @@ class SafetyMonitor:
         text = f"found {missed} deadlines missed in a row, allowed are {allowed - 1}"
         return [Finding(Fault.MISSED_DEADLINES, reaction, text)]
 
-    def _refusal(self, decision: Decision | None, now: float) -> list[Finding]:
+    def _refusal(self, decision: Decision | None, sample: Sample, now: float) -> list[Finding]:
         """A decision is refused whole, never clamped; refusals that last end the run."""
-        if not self.wants_decision:
+        withheld = decision is None and unfelt(sample, self._robot)  # which is a finding by itself
+        if withheld or not self.wants_decision:
             self._refused_since = math.inf
             return []
-        fault, text = unfit(decision, len(self._robot.joints))
+        fault, text = unfit(decision, len(self._robot.joints), self.output)
         self._refused_since = min(self._refused_since, now) if fault else math.inf
         if not fault:
             return []

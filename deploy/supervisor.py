@@ -127,7 +127,7 @@ class Supervisor:
         """Nothing holds up what ends a run, unless lying down needs to know just that."""
         if finding.reaction > Reaction.HOLD or self.phase is State.DAMP:
             return False
-        return not (self.phase is State.LIE and finding.imu_only)
+        return not (self.phase is State.LIE and finding.spares_lying)
 
     def _fill(self, in_trouble: bool, now: float) -> None:
         """The bucket, by the time since the tick before, which was spent as that tick was."""

@@ -56,6 +56,7 @@ class Decision:
     action: np.ndarray  # raw, float32. Shape (n,)
     wanted: np.ndarray  # joint target [rad], or torque [N·m], of the policy, float64. Shape (n,)
     output: Output = "joint_target"  # which of the two it is
+    next_state: np.ndarray | None = None  # of a policy that has one, as wide as its input `state`
 
 
 @dataclass(frozen=True)

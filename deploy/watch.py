@@ -18,10 +18,11 @@ from .checks import (
     alert,
     hot,
     low,
-    non_finite,
+    non_finite_imu,
     non_finite_motors,
     silent,
     slow_stale,
+    unfelt,
     who,
 )
 from .verdict import Fault
@@ -41,6 +42,7 @@ class SensorWatch:
         self._fast_since = math.inf  # [s]
         self._attitude = AttitudeWatch(robot.safety)
         self._bad_since = math.inf  # non-finite samples [s]
+        self._unfelt_since = math.inf  # contact forces that are none [s]
         self._sag_since = math.inf  # voltage below its bound [s]
         self._unread_since = math.inf  # an alert whose cause is not known [s]
         self._joint_pos: np.ndarray | None = None
@@ -55,16 +57,15 @@ class SensorWatch:
             now: by when the policy has answered [s].
             powered_since: when torque was commanded on; inf where it is off [s].
         """
-        bad = non_finite(sample, self._robot)
-        self._bad_since = min(self._bad_since, now) if bad else math.inf
-        if bad:  # nothing that follows could be trusted
-            lasts = now - self._bad_since >= self._robot.safety.damp_after
-            reaction = Reaction.DAMP if lasts else Reaction.HOLD
-            imu_only = not non_finite_motors(sample)
-            return [Finding(Fault.NON_FINITE, reaction, bad, imu_only)]
+        motors = non_finite_motors(sample)
+        imu = non_finite_imu(sample) if self._robot.imu else ""
+        senseless = self._senseless(motors or imu, not motors, unfelt(sample, self._robot), now)
+        if motors:  # nothing that follows could be trusted
+            return senseless
         # What a silent IMU said last would count as frozen, and says nothing about now.
-        heard = self._robot.imu and sample.imu_age <= self._robot.safety.damp_after
+        heard = self._robot.imu and not imu and sample.imu_age <= self._robot.safety.damp_after
         return [
+            *senseless,
             *self._silent(sample, now),
             *self._motors(sample, now),
             *self._torque(sample, powered_since),
@@ -73,6 +74,22 @@ class SensorWatch:
             *(self._attitude.inspect(sample) if heard else []),
             *self._supply(sample, now),
         ]
+
+    def _senseless(self, bad: str, imu: bool, contact: str, now: float) -> list[Finding]:
+        """Values that are none: for want of motors or IMU it yields, of forces it lies down.
+
+        `bad` is what is wrong with the motors or, where `imu` says so, with the IMU alone.
+        """
+        patience, findings = self._robot.safety.damp_after, []
+        self._bad_since = min(self._bad_since, now) if bad else math.inf
+        self._unfelt_since = min(self._unfelt_since, now) if contact else math.inf
+        if bad:
+            reaction = Reaction.DAMP if now - self._bad_since >= patience else Reaction.HOLD
+            findings.append(Finding(Fault.NON_FINITE, reaction, bad, spares_lying=imu))
+        if contact:
+            reaction = Reaction.LIE if now - self._unfelt_since >= patience else Reaction.HOLD
+            findings.append(Finding(Fault.NON_FINITE, reaction, contact, spares_lying=True))
+        return findings
 
     def _silent(self, sample: Sample, now: float) -> list[Finding]:
         """Ages: what the sensors withhold ends the run; a slow policy only makes the robot hold.
@@ -100,7 +117,7 @@ class SensorWatch:
             findings.append(Finding(Fault.STALE_SENSORS, Reaction.LIE, text))
         elif not imu_age <= safety.hold_after:
             text = silent("imu", imu_age, safety.hold_after)
-            findings.append(Finding(Fault.STALE_SENSORS, Reaction.HOLD, text, imu_only=True))
+            findings.append(Finding(Fault.STALE_SENSORS, Reaction.HOLD, text, spares_lying=True))
         return findings
 
     def _motors(self, sample: Sample, now: float) -> list[Finding]:

@@ -27,7 +27,7 @@ FORWARD = Schedule.constant([0.3, 0.0, 0.0])
 
 
 class Policy:
-    """Wants the standing pose; remembers what it was asked; may take its time."""
+    """Wants the standing pose; remembers what it was asked since it was reset; takes its time."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -38,6 +38,7 @@ class Policy:
 
     def reset(self) -> None:
         self.resets += 1
+        self.asked.clear()
 
     def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
         self.clock.pass_by(self.delays.get(len(self.asked), self.always))

@@ -200,11 +200,13 @@ def test_a_log_is_never_overwritten_and_needs_its_folder(tmp_path):
         LogWriter(tmp_path / "other.mcap", NAMES, COMMANDS, metadata={"log": {}})
 
 
-def test_a_record_of_another_robot_is_refused(tmp_path):
+def test_a_record_of_another_robot_is_dropped_and_counted(tmp_path):
     log = LogWriter(tmp_path / "run.mcap", NAMES, COMMANDS)
-    with pytest.raises(ValueError, match="allowed is one tick_dtype"):
-        log.record(a_tick(0, n=3))
-    log.close()
+    assert not log.record(a_tick(0, n=3))
+    assert log.record(a_tick(1))
+    assert log.dropped == 1
+    summary = log.close()
+    assert (summary.written, summary.dropped) == (1, 1)
 
 
 # --- faults -----------------------------------------------------------------------------------

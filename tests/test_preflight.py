@@ -61,6 +61,7 @@ REFUSALS = {
     "front_left_hip_roll: found 90.0 °C, allowed is at most 70.0 °C": lambda s: replace(
         s, health=replace(s.health, temperature=np.where(np.arange(N) == 0, 90.0, 30.0))
     ),
+    "contact_force: found shape (3,), allowed is (0,) or (0,)": spoiled(contact_force=np.zeros(3)),
     "voltage: not known yet of 12 motors": lambda s: replace(
         s, health=replace(s.health, voltage=np.full(N, np.nan))
     ),

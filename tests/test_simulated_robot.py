@@ -58,11 +58,11 @@ class Circle:
         return Decision({}, (target - ROBOT.default_pose).astype(np.float32), target)
 
     def read(self) -> Sample:
-        self.samples.append(self.robot.read())
-        return self.samples[-1]
+        return self.robot.read()
 
-    def on_tick(self, tick: int, _run_time: float, _sample: Sample, verdict: Verdict) -> None:
+    def on_tick(self, tick: int, _run_time: float, sample: Sample, verdict: Verdict) -> None:
         self.verdicts.append(verdict)
+        self.samples.append(sample)
         self.heights.append(float(self.robot.robots.qpos[0, 2]))
         self.torques.append(self.robot.robots.joint_torque[0].copy())
         self.at.get(tick, lambda: None)()

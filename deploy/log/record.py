@@ -36,7 +36,7 @@ def fill(
 
     What there is not is NaN: the policy's part of a tick without a decision, the target or torque
     of a tick that commanded none, what an IMU would say of a robot without one, the forces on
-    contact sensors that nothing reads.
+    contact sensors that nothing reads, and what came in another shape than is declared.
     """
     record["tick"], record["missed"] = tick, missed
     record["state"], record["mode"], record["fault"] = verdict.state, verdict.mode, verdict.fault
@@ -47,8 +47,7 @@ def fill(
     for name in ("gyro", "gravity", "acceleration", "imu_age", "bus_time", "wire_errors"):
         record[name] = getattr(sample, name)
     if CONTACT_FORCE.name in (record.dtype.names or ()):
-        felt = sample.contact_force
-        record[CONTACT_FORCE.name] = felt if len(felt) else np.nan
+        _put(record, CONTACT_FORCE.name, sample.contact_force)
     for name in ("voltage", "temperature", "error_bits", "watchdog_tripped"):
         record[name] = getattr(sample.health, name)
     for name in ("limited_target", "limited_torque", "torque_cap", "reasons"):
@@ -56,8 +55,15 @@ def fill(
     record["command"] = command
     inputs = decision.inputs if decision else {}
     record["clock"] = inputs["clock"][0] if "clock" in inputs else np.nan
-    record["previous_action"] = inputs.get("previous_action", np.nan)
-    record["action"] = decision.action if decision else np.nan
     wanted = {decision.output: decision.wanted} if decision else {}
-    record["joint_target"] = wanted.get("joint_target", np.nan)
-    record["wanted_torque"] = wanted.get("joint_torque", np.nan)
+    _put(record, "previous_action", inputs.get("previous_action"))
+    _put(record, "action", decision.action if decision else None)
+    _put(record, "joint_target", wanted.get("joint_target"))
+    _put(record, "wanted_torque", wanted.get("joint_torque"))
+
+
+def _put(record: np.void | np.ndarray, name: str, value: np.ndarray | None) -> None:
+    """An array from outside, as it is or not at all: no shape of it may end a run."""
+    if value is None or value.shape != record[name].shape:
+        value = np.full(record[name].shape, np.nan)
+    record[name] = value

@@ -115,9 +115,14 @@ class LogWriter:
         return self._refused
 
     def record(self, record: np.ndarray | np.void) -> bool:
-        """Hand over one tick, of `tick_dtype` and shape (). False where it was dropped."""
+        """Hand over one tick, of `tick_dtype` and shape (). False where it was dropped.
+
+        One of another robot's widths is dropped, too: no log is worth a fall.
+        """
         if record.dtype != self._dtype or record.shape != ():
-            raise ValueError(f"found {record.shape} of {record.dtype}, allowed is one tick_dtype")
+            self._offered += 1
+            self._refused += 1
+            return False
         return self._hand_over(TICK, record.tobytes())
 
     def event(self, level: Level, text: str) -> bool:

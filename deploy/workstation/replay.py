@@ -100,7 +100,8 @@ def replay_policy(log: RunLog, robot: Robot) -> PolicyReplay:
                 for name in controller.input_names
             }
         )
-        state = outputs.get("next_state", state)
+        if controller.sound(outputs):  # as on the robot
+            state = outputs.get("next_state", state)
         pairs = (
             (outputs["action"], tick["action"]),
             (outputs[controller.contract.output], tick[WANTED[controller.contract.output]]),
