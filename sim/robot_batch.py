@@ -77,7 +77,9 @@ class RobotBatch:
         self.time = self.batch.bind("time")  # since the reset [s]. Shape (N,)
         self.site_xpos = self.batch.bind("site_xpos")
         self.joint_torque = self.batch.bind("actuator_force")
-        self._touch = self.batch.bind("sensordata") if robot.contact_sensors else None
+        sensors = len(robot.contact_sensors)
+        # The last ones: before them may lie some of the MJCF's own.
+        self._touch = self.batch.bind("sensordata")[:, -sensors:] if sensors else None
         self.foot_geoms = _feet(self.model, mujoco.mjtObj.mjOBJ_GEOM)
         self.foot_sites = _feet(self.model, mujoco.mjtObj.mjOBJ_SITE)
         self.imperfections = Imperfections.none(num_envs, n)
@@ -88,7 +90,7 @@ class RobotBatch:
         widths = {"gravity": 3, "gyro": 3, "joint_pos": n, "joint_vel": n}
         self._before = {name: np.zeros((num_envs, width)) for name, width in widths.items()}
         # True forces on the contact sensors, one substep old [N]. Shape (N, s).
-        self.contact_force = np.zeros((num_envs, len(robot.contact_sensors)))
+        self.contact_force = np.zeros((num_envs, sensors))
         self._reset_history, self._history_ctrl = _fresh_history(self.model)
 
     @property

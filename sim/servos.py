@@ -32,7 +32,7 @@ def training_model(
 ) -> mujoco.MjModel:
     """The model that policies are trained on: the robot in its world, with servos for `output`.
 
-    Its sensors are the robot's contact sensors, in their order.
+    Its last sensors are the robot's contact sensors, in their order.
     """
     spec = build_spec(robot, terrain)
     timestep = robot.control_period / SUBSTEPS

@@ -74,3 +74,9 @@ def test_a_shape_that_no_site_can_have_is_refused(tmp_path: Path):
     )
     with pytest.raises(RobotFileError, match="foot of the type plane in biped.xml, allowed are sph"):
         RobotBatch(robot, 1)
+
+
+def test_sensors_of_the_mjcfs_own_are_nobodys_contacts(tmp_path: Path):
+    own = '<sensor><gyro site="imu"/></sensor></mujoco>'
+    robot = biped_with(tmp_path, lambda mjcf: mjcf.replace("</mujoco>", own))
+    np.testing.assert_array_equal(felt(robot), felt(BIPED))
