@@ -1,7 +1,7 @@
 """Domain randomisation as data: what varies, how it is distributed, for what part of the robot.
 
-At every reset of an episode the robots are made nominal and the variations drawn for them, so
-nothing compounds; one with `every` acts again and again during the episode. Inertias follow masses,
+At every reset of an episode the robots are made nominal and the variations drawn for them in their
+order, each quantity once, so nothing compounds; one with `every` acts again and again during the episode. Inertias follow masses,
 and MuJoCo's derived constants follow both.
 """
 
@@ -96,8 +96,16 @@ class Variation:
 
 
 def require_fit(variations: Sequence[Variation], robots: RobotBatch) -> None:
-    """Raise UsageError for a variation that these robots have nothing for, or not so much."""
-    robot = robots.robot
+    """Raise UsageError for a variation that these robots have nothing for, or not so much; and for
+    a quantity that varies twice.
+    """
+    robot, names = robots.robot, [variation.name for variation in variations]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"randomisation: found {name} {names.count(name)} times, allowed is once: "
+                "`replaced` puts one in the other's place"
+            )
     for variation in variations:
         possible = POSSIBLE.get(variation.vary)
         if possible is None:
@@ -155,6 +163,12 @@ def resized(
         return replace(variation, distribution=Uniform(scale * span.low, scale * span.high))
 
     return tuple(map(scaled, variations))
+
+
+def replaced(variations: Sequence[Variation], *others: Variation) -> tuple[Variation, ...]:
+    """The same with `others`: each in the place of that of its quantity, or behind all."""
+    found = {variation.name: variation for variation in variations}
+    return tuple((found | {other.name: other for other in others}).values())
 
 
 # Of Go1's: 13 kg, 29 cm. What it is shoved by grows as its walking speed, by Froude's number, with

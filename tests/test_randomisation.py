@@ -21,6 +21,7 @@ from surefoot.sim.randomisation import (
     disturb,
     randomise,
     read,
+    replaced,
     require_fit,
     suiting,
 )
@@ -415,6 +416,22 @@ def test_what_is_not_possible_is_refused(
 ):
     with pytest.raises(UsageError, match=message):
         Variation(vary, Uniform(low, high), per)
+
+
+def test_a_quantity_varies_once():
+    scale = Variation(vary.mass_scale, Uniform(1.5, 1.5))
+    with pytest.raises(UsageError, match="randomisation: found mass_scale 2 times, allowed is onc"):
+        WalkEnv(1, randomisation=(scale, scale))
+
+
+def test_one_takes_the_others_place():
+    heavier = Variation(vary.payload, Uniform(0.0, 0.4))
+    further = Variation(vary.joint_damping, Uniform(0.0, 0.02), Per.JOINT)
+    found = replaced(TRAINING, further, heavier)
+    names = [v.name for v in TRAINING]
+    assert [v.name for v in found] == [*names, "joint_damping"]
+    assert found[names.index("payload")] is heavier and found[-1] is further
+    assert len(WalkEnv(1, randomisation=found, nthread=1).randomisation) == len(TRAINING) + 1
 
 
 def test_a_quantity_of_ones_own_is_not_judged():
