@@ -1,8 +1,8 @@
 """Domain randomisation as data: what varies, how it is distributed, for what part of the robot.
 
 At every reset of an episode the robots are made nominal and the variations drawn for them in their
-order, each quantity once, so nothing compounds; one with `every` acts again and again during the episode. Inertias follow masses,
-and MuJoCo's derived constants follow both.
+order, each quantity once, so nothing compounds; one with `every` acts again and again during the
+episode. Inertias follow masses, and MuJoCo's derived constants follow both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 
 from ..models.errors import UsageError
 from ..models.limits import Output
+from ..models.robot import Robot
 from .quantities import (
+    BASE,
     PARTS,
     POSSIBLE,
     Per,
@@ -41,6 +43,8 @@ from .quantities import (
     supply_voltage,
 )
 from .robot_batch import RobotBatch
+
+LEFT = 0.05  # of the base's mass, however much is taken from it
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,26 @@ def require_fit(variations: Sequence[Variation], robots: RobotBatch) -> None:
                 f"randomisation: found {variation.name} for {robot.name}, a robot without "
                 f"{possible.needs}, allowed are {', '.join(fit)}"
             )
-        least, most = possible.bounds(robot)
-        if variation.distribution.high > most:
+        least, most = bounds(variation, variations, robot, robots.model)
+        low, high = variation.distribution.low, variation.distribution.high
+        if not least <= low <= high <= most:
             raise UsageError(
-                f"{variation.name}: found values to {variation.distribution.high:g}, "
+                f"{variation.name}: found values from {low:g} to {high:g}, "
                 f"allowed for {robot.name} is from {least:g} to {most:g}"
             )
+
+
+def bounds(
+    variation: Variation, variations: Sequence[Variation], robot: Robot, model: mujoco.MjModel
+) -> tuple[float, float]:
+    """The least and the greatest value of one of the variations of a robot: a delay has its
+    buffer, and of the base `LEFT` stays when it is lightest.
+    """
+    least, most = POSSIBLE[variation.vary].bounds(robot)
+    if variation.vary is payload:
+        scales = [v.distribution.low for v in variations if v.vary is mass_scale]
+        least = -(1 - LEFT) * min([1.0, *scales]) * float(model.body_mass[BASE])
+    return least, most
 
 
 # --- what training varies -----------------------------------------------------------------------

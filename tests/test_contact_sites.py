@@ -72,9 +72,7 @@ def test_a_shape_that_no_site_can_have_is_refused(tmp_path: Path):
     robot = biped_with(
         tmp_path, lambda mjcf: re.sub(BAR, r'\1 type="plane" size="1 1 1"/>', mjcf, count=1)
     )
-    with pytest.raises(
-        RobotFileError, match="foot of the type plane in biped.xml, allowed are sph"
-    ):
+    with pytest.raises(RobotFileError, match=r"the type plane in biped[.]xml, allowed are sph"):
         RobotBatch(robot, 1)
 
 

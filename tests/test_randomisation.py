@@ -11,6 +11,7 @@ from surefoot.models.errors import UsageError
 from surefoot.models.limits import Output
 from surefoot.models.robot_file import load_robot
 from surefoot.sim import randomisation as vary
+from surefoot.sim.quantities import joint_damping
 from surefoot.sim.randomisation import (
     ARM_TRAINING,
     TRAINING,
@@ -426,12 +427,22 @@ def test_a_quantity_varies_once():
 
 def test_one_takes_the_others_place():
     heavier = Variation(vary.payload, Uniform(0.0, 0.4))
-    further = Variation(vary.joint_damping, Uniform(0.0, 0.02), Per.JOINT)
+    further = Variation(joint_damping, Uniform(0.0, 0.02), Per.JOINT)
     found = replaced(TRAINING, further, heavier)
     names = [v.name for v in TRAINING]
     assert [v.name for v in found] == [*names, "joint_damping"]
     assert found[names.index("payload")] is heavier and found[-1] is further
     assert len(WalkEnv(1, randomisation=found, nthread=1).randomisation) == len(TRAINING) + 1
+
+
+def test_more_than_a_base_weighs_is_not_taken_from_it():
+    base = WalkEnv(1, ROBOT, ()).robots.model.body_mass[BASE]
+    scaled = Variation(vary.mass_scale, Uniform(0.5, 1.0))
+    taken = Variation(vary.payload, Uniform(-0.9 * base, 0.0))
+    WalkEnv(1, ROBOT, (taken,))
+    allowed = f"for quadruped is from {-0.475 * base:g} to inf"
+    with pytest.raises(UsageError, match=f"payload: found values from .* to 0, allowed {allowed}"):
+        WalkEnv(1, ROBOT, (scaled, taken))
 
 
 def test_a_quantity_of_ones_own_is_not_judged():
