@@ -74,7 +74,8 @@ class RobotBatch:
         self.qvel = self.batch.bind("qvel")
         self.ctrl = self.batch.bind("ctrl")
         self.history = self.batch.bind("history")
-        self.time = self.batch.bind("time")  # since the reset [s]. Shape (N,)
+        # Not 0 until MuJoCo starts a simulation anew that it finds diverged. Shape (N, 1).
+        self._intact = self.batch.bind("userdata")
         self.site_xpos = self.batch.bind("site_xpos")
         self.joint_torque = self.batch.bind("actuator_force")
         sensors = len(robot.contact_sensors)
@@ -102,6 +103,11 @@ class RobotBatch:
     def joint_vel(self) -> np.ndarray:
         """True joint velocities [rad/s]. Shape (N, n)."""
         return self.qvel[:, self.joint_dofs]
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Whose simulation has since the reset: MuJoCo has started it anew. bool, shape (N,)."""
+        return self._intact[:, 0] == 0
 
     @property
     def angular_velocity(self) -> np.ndarray:
@@ -135,7 +141,7 @@ class RobotBatch:
         Their servos hold the pose, or are without torque where `output` is torques.
         """
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self.qpos[ids], self.qvel[ids] = qpos, qvel
+        self.qpos[ids], self.qvel[ids], self._intact[ids] = qpos, qvel, 1.0
         joint_pos = qpos[:, self.joint_qpos]
         ctrl = joint_pos if self.output == "joint_target" else np.zeros_like(joint_pos)
         self.ctrl[ids] = ctrl

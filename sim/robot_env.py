@@ -253,8 +253,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
 
     @property
     def diverged(self) -> np.ndarray:
-        """Whose simulation did: MuJoCo starts it anew by itself, at time 0. bool, shape (N,)."""
-        return self.robots.time < self.time - 0.5 * self.period
+        """Whose simulation did since its episode began. bool, shape (N,)."""
+        return self.robots.diverged
 
     def _disturb(self) -> None:
         for (variation, every), due in zip(self.during, self.next_draw, strict=True):

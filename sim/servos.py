@@ -40,6 +40,7 @@ def training_model(
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.solver = mujoco.mjtSolver.mjSOL_PGS
     spec.option.iterations = 8
+    spec.nuserdata = 1  # `RobotBatch` tells by it who has diverged
     for joint in robot.joints:
         motor = robot.motor_models[joint.motor.model]
         gear = joint.motor.gear

@@ -138,7 +138,6 @@ def test_the_curriculum_survives_a_resume():
     course_of(one).level[:] = np.arange(9) % LEVELS
     episode(one, 20, seed=3)
     one.ticks[:] = one.episode_ticks - 10 - 3 * np.arange(9)  # near their ends
-    one.robots.time[:] = one.time
     state = one.get_state()
     ahead = episode(one, 60, seed=4)
     two.reset(seed=9)

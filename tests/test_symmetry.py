@@ -84,7 +84,6 @@ def test_physics_observation_and_reward_are_the_same_in_the_mirror(
     env.robots.reset(np.arange(2), *pair)
     env.target[:] = np.stack((env.target[0], mirror.action(env.target[0])))
     env.ticks = np.array([20.0, 32.5])  # half a gait period on: a mirrored trot
-    env.robots.time[:] = env.ticks * PERIOD
     env.feet_before[:] = env.robots.feet
     command = np.array([0.3, 0.1, 0.5])
     env.set_commands(np.stack((command, command * [1, -1, -1])))
