@@ -10,7 +10,7 @@ from surefoot.sim import robot_batch
 from surefoot.sim.gaits import QUADRUPED
 from surefoot.sim.symmetry import left_right_mirror
 from surefoot.sim.walk import WalkEnv
-from walk_bench import PERIOD, ROBOT, N, nominal, still
+from walk_bench import ROBOT, N, nominal, still
 
 
 @pytest.mark.parametrize(
