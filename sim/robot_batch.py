@@ -148,7 +148,9 @@ class RobotBatch:
         history = np.tile(self._reset_history, (len(ids), 1))
         history[:, self._history_ctrl] = ctrl[:, :, None]
         self.history[ids] = history
-        self.batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_POS)
+        # What is touched is felt at once.
+        stage = mujoco.mjtStage.mjSTAGE_POS if self._touch is None else mujoco.mjtStage.mjSTAGE_ACC
+        self.batch.forward(ids, stage=stage)
         self._look(ids)
         self._remember_motion(ids)
 
