@@ -164,9 +164,15 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start every episode anew. Returns observations (N, D) and an empty dict."""
+        """Start every episode anew. Returns observations (N, D) and an empty dict.
+
+        With a seed all is as it was after this seed's first reset: on terrain, the levels are the
+        first ones again. Without one they stay as they were earned.
+        """
         if seed is not None:
             self.np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
+        if self.course:
+            self.course.forget(earned=seed is not None)
         self._reset(np.arange(self.num_envs))
         return self._observe(), {}
 
