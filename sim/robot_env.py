@@ -279,9 +279,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.robots.reset(ids, qpos, qvel)
         self.ticks[ids] = 0
         self.action[ids] = 0.0
-        self.target[ids] = (
-            self.robots.joint_pos[ids] + self.robots.imperfections.encoder_offset[ids]
-        )
+        held = self.robots.joint_pos[ids] + self.robots.imperfections.encoder_offset[ids]
+        self.target[ids] = held if self.output == "joint_target" else 0.0
         self.reward_sums[:, ids] = 0.0
         self.begin(ids)
         for (_, every), due in zip(self.during, self.next_draw, strict=True):

@@ -229,6 +229,14 @@ def test_a_diverged_simulation_ends_and_hands_nobody_a_nan(
 
 
 @TASK
+def test_the_target_before_the_first_action_holds_the_pose_or_is_no_torque(make: Make):
+    env = make(2, nthread=1, randomisation=())
+    env.reset(seed=0)
+    held = env.robots.joint_pos if env.output == "joint_target" else np.zeros_like(env.target)
+    np.testing.assert_array_equal(env.target, held)
+
+
+@TASK
 def test_commands_are_within_what_the_task_says(make: Make):
     env = make(300, nthread=1)
     env.reset(seed=0)
