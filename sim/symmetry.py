@@ -30,8 +30,8 @@ def left_right_mirror(
         feet: their names, in the order of `foot_heights`.
 
     Raises:
-        UsageError: a joint, foot or observed sensor has no counterpart, or the standing pose is not its own
-            mirror image.
+        UsageError: a joint, foot or observed sensor has no counterpart, or the standing pose is not
+            its own mirror image.
     """
     three = np.arange(3)
     polar = (three, np.array([1.0, -1.0, 1.0]))  # a direction or a velocity

@@ -33,12 +33,15 @@ def counted(
         ("..xx....", "xx....xx", "", "", (1, 0)),  # calm after 4 ticks: too late
         ("..xx....", "xx...xxx", "", "", (1, 1)),  # after 3: in time
         ("..x.....", "........", "", "", (0, 0)),  # it never was on its way
-        ("..x..x..", "xx.xx.xx", "", "", (2, 2)),
+        ("..x..x...", "xx.xx.xxx", "", "", (2, 2)),
         ("..x.x.x.", "xx......", "", "", (1, 0)),  # one long one
         ("..xx....", "xx......", "xxx.....", "", (1, 0)),  # a fall is none
         (".....xx.", "xxxxx...", "", "", (0, 0)),  # the recording ends before it is decided
         ("..xx....", "xx...xxx", "", "xxxx..xx", (0, 0)),  # so does the command
-        ("..xx....", "xx......", "xxxx....", "xxx.xxxx", (1, 0)),  # but a fall counts
+        ("..xx....", "xx......", "xxxx....", "xxx.xxxx", (0, 0)),  # nor does a fall count then
+        (".....xx.", "xxxxx...", "xxxxxx..", "", (0, 0)),
+        ("..xx....", "xx.xxxxx", "", "xxxx.xxx", (0, 0)),  # nor who was back in that time
+        ("..xx....", "xx.xxxxx", "", "xxxxxx.x", (1, 1)),  # the command stays for long enough
         ("..xx....", "xx....xx", "", "x.xxxxxx", (0, 0)),  # a new command is no disturbance
     ],
 )
