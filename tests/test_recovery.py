@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from surefoot.sim.measures import Recording
 from surefoot.sim.recovery import held, recoveries, tilt
+from surefoot.sim.terrain import Terrain, make_terrain
 from surefoot.sim.walk_measures import WalkMeasures
 
 PERIOD = 0.02  # [s]
@@ -80,7 +81,7 @@ def test_the_tilt_of_a_base_by_hand():
     np.testing.assert_allclose(tilt(np.array([[rolled, pitched, level]])), [[0.4, 0.4, 0.0]])
 
 
-def walk(error: np.ndarray, tilted: np.ndarray) -> WalkMeasures:
+def walk(error: np.ndarray, tilted: np.ndarray, terrain: Terrain | None = None) -> WalkMeasures:
     """A walk of 5 s with misses along x (T, N) [m/s] and a roll [rad]; 1 s to settle."""
     ticks, n = error.shape
     command = np.zeros((ticks, n, 3))
@@ -92,6 +93,7 @@ def walk(error: np.ndarray, tilted: np.ndarray) -> WalkMeasures:
     recording = Recording(
         PERIOD, np.arange(ticks) >= 50, np.ones((ticks, n), bool), command, achieved, none, none,
         none, qpos, torque_limit=np.ones((n, 12)), mass=np.ones(n),
+        terrain=terrain,
     )  # fmt: skip
     return WalkMeasures.of(recording, SIGMA**2)
 
@@ -115,3 +117,11 @@ def test_without_disturbances_there_is_no_share():
     figures = walk(np.zeros((250, 2)), np.zeros((250, 2))).figures()
     assert figures["disturbances"] == 0
     assert figures["recovery"] is None and figures["recovery_interval"] is None
+
+
+def test_on_terrain_recoveries_are_not_measured():
+    tilted = np.zeros((250, 2))
+    tilted[125:] = 0.32  # from here on it walks on a slope, as well as before
+    figures = walk(np.zeros((250, 2)), tilted, make_terrain(0.16)).figures()
+    assert (figures["disturbances"], figures["recovery"]) == (None, None)
+    assert "disturbances" not in figures["interquartile"]
