@@ -212,11 +212,17 @@ ARM_TRAINING: tuple[Variation, ...] = (
 )
 
 
-def suiting(variations: Sequence[Variation], output: Output) -> tuple[Variation, ...]:
-    """Those that there are for robots so driven: under torques, motors have no stiffness."""
-    if output == "joint_target":
-        return tuple(variations)
-    return tuple(v for v in variations if v.vary not in (stiffness, damping))
+def suiting(variations: Sequence[Variation], output: Output, robot: Robot) -> tuple[Variation, ...]:
+    """Those that there are for a robot so driven: under torques, motors have no stiffness. Delays
+    are at most a control period.
+    """
+
+    def cut(variation: Variation) -> Variation:
+        span, (_, most) = variation.distribution, POSSIBLE[variation.vary].bounds(robot)
+        return replace(variation, distribution=Uniform(min(span.low, most), min(span.high, most)))
+
+    gone = (stiffness, damping) if output == "joint_torque" else ()
+    return tuple(cut(v) for v in variations if v.vary not in gone)
 
 
 def randomise(

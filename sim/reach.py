@@ -111,7 +111,7 @@ class ReachEnv(RobotEnv):
         robots = RobotBatch(robot, num_envs, nthread, output)
         torque = output == "joint_torque"
         if randomisation is None:
-            randomisation = suiting(ARM_TRAINING, output)
+            randomisation = suiting(ARM_TRAINING, output, robot)
         self.output = output
         self.action_limit = TORQUE_LIMIT if torque else TARGET_LIMIT
         thirds = tuple((robot.torque_limit / TORQUE_LIMIT).tolist())

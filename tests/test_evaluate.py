@@ -447,5 +447,5 @@ def test_a_policy_with_other_commands_is_refused():
         trial_for(swapped, ROBOT, "joint_target")
     arm = load_robot("arm")
     assert trial_for(ReachEnv.commands, arm, "joint_torque").training == suiting(
-        ARM_TRAINING, "joint_torque"
+        ARM_TRAINING, "joint_torque", arm
     )

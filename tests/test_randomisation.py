@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -362,7 +363,7 @@ def arms(num_envs: int = 3, output: Output = "joint_target") -> RobotBatch:
 def test_each_lists_terms_fit_its_robots():
     require_fit(TRAINING, batch(1))
     require_fit(ARM_TRAINING, arms(1))
-    fitting = suiting(ARM_TRAINING, "joint_torque")
+    fitting = suiting(ARM_TRAINING, "joint_torque", load_robot("arm"))
     require_fit(fitting, arms(1, "joint_torque"))
     left_out = {v.name for v in ARM_TRAINING} - {v.name for v in fitting}
     assert left_out == {"stiffness", "damping"}
@@ -443,6 +444,13 @@ def test_more_than_a_base_weighs_is_not_taken_from_it():
     allowed = f"for quadruped is from {-0.475 * base:g} to inf"
     with pytest.raises(UsageError, match=f"payload: found values from .* to 0, allowed {allowed}"):
         WalkEnv(1, ROBOT, (scaled, taken))
+
+
+def test_a_faster_controller_has_shorter_delays():
+    fast = replace(ROBOT, control_period=0.01)
+    drawn = {v.name: v.distribution for v in WalkEnv(1, fast, nthread=1).randomisation}
+    assert drawn["imu_delay"] == Uniform(0.0, 0.01)
+    assert {v.name: v.distribution for v in TRAINING}["imu_delay"] == Uniform(0.0, 0.018)
 
 
 def test_a_quantity_of_ones_own_is_not_judged():
