@@ -125,11 +125,6 @@ class ReachEnv(RobotEnv):
         self.tip_velocity = np.zeros((num_envs, 3))  # over the last one [m/s]
         self._data = mujoco.MjData(robots.model)  # to try a pose with
 
-    def set_commands(self, command: np.ndarray) -> None:
-        """Goals for every arm until its episode ends [m]. Shape (N, 3)."""
-        self.command[:] = command
-        self.inputs["command"] = self.command.astype(np.float32)
-
     # --- the task -----------------------------------------------------------------------------
 
     def initial_state(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

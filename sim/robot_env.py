@@ -224,6 +224,14 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             infos["statistics"] = self.statistics(ends)
         return observation, reward, terminated, truncated, infos
 
+    def set_commands(self, command: np.ndarray) -> None:
+        """Command every robot, in `inputs` at once, until its episode ends. Shape (N, c).
+
+        The last observation is as old as it is.
+        """
+        self.command[:] = command
+        self.inputs["command"] = self.command.astype(np.float32)
+
     def render(self) -> tuple[np.ndarray, ...]:
         """The first robot, as an RGB image in a tuple of one."""
         from .video import snapshot

@@ -118,9 +118,8 @@ class WalkEnv(RobotEnv):
 
     def set_commands(self, command: np.ndarray) -> None:
         """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
-        self.command[:] = command
+        super().set_commands(command)
         self.next_command[:] = np.inf
-        self.inputs["command"] = self.command.astype(np.float32)
 
     # --- the task -----------------------------------------------------------------------------
 
