@@ -218,7 +218,9 @@ def suiting(variations: Sequence[Variation], output: Output, robot: Robot) -> tu
     """
 
     def cut(variation: Variation) -> Variation:
-        span, (_, most) = variation.distribution, POSSIBLE[variation.vary].bounds(robot)
+        if (possible := POSSIBLE.get(variation.vary)) is None:  # somebody's own
+            return variation
+        span, (_, most) = variation.distribution, possible.bounds(robot)
         return replace(variation, distribution=Uniform(min(span.low, most), min(span.high, most)))
 
     gone = (stiffness, damping) if output == "joint_torque" else ()

@@ -461,6 +461,7 @@ def test_a_quantity_of_ones_own_is_not_judged():
     own = Variation(joint_colour, Uniform(-9.0, 9.0), Per.JOINT)
     draw(arms(), own, ids=[0, 2])
     assert seen == [(2, 4)]
+    assert suiting([own], "joint_target", ROBOT) == (own,)
 
 
 @pytest.mark.parametrize("name", [v.name for v in ARM_TRAINING])
