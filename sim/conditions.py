@@ -12,7 +12,8 @@ from dataclasses import replace
 from ..models.errors import UsageError
 from ..models.robot import Robot
 from .quantities import POSSIBLE, Per, foot_friction, push
-from .randomisation import Uniform, Variation
+from .randomisation import Uniform, Variation, bounds
+from .servos import training_model
 
 BEYOND = 1.75
 
@@ -47,7 +48,10 @@ def widened(
     Raises:
         UsageError: nothing is known of how a variation's quantity may be widened.
     """
-    return tuple(replace(each, distribution=_wide(each, robot, by)) for each in variations)
+    wide = [replace(each, distribution=_wide(each, robot, by)) for each in variations]
+    model = training_model(robot)  # what may be taken from the base depends on what it weighs then
+    ranges = [_within(each.distribution, bounds(each, wide, robot, model)) for each in wide]
+    return tuple(replace(v, distribution=span) for v, span in zip(wide, ranges, strict=True))
 
 
 def _wide(variation: Variation, robot: Robot, by: float) -> Uniform:
@@ -57,12 +61,17 @@ def _wide(variation: Variation, robot: Robot, by: float) -> Uniform:
             f"evaluation: found the variation {variation.name}, "
             f"allowed to be widened are {', '.join(vary.__name__ for vary in POSSIBLE)}"
         )
-    nominal, (least, most) = possible.nominal(robot), possible.bounds(robot)
+    nominal = possible.nominal(robot)
 
     def widened(value: float) -> float:
         if possible.factor:  # by its logarithm
             return nominal * (value / nominal) ** by
         return nominal + by * (value - nominal)
 
-    span = variation.distribution
-    return Uniform(*(min(max(widened(end), least), most) for end in (span.low, span.high)))
+    span = Uniform(widened(variation.distribution.low), widened(variation.distribution.high))
+    return _within(span, (possible.low, possible.high))
+
+
+def _within(span: Uniform, ends: tuple[float, float]) -> Uniform:
+    least, most = ends
+    return Uniform(min(max(span.low, least), most), min(max(span.high, least), most))

@@ -26,6 +26,7 @@ class Course:
         self.terrain = terrain
         self.kind = np.arange(num_envs) % len(KINDS)
         self.level = np.zeros(num_envs, np.int64)
+        self._first_level = self.level.copy()
         # In the commanded direction since the episode began: what was asked for, and came of it.
         self.commanded, self.walked = np.zeros(num_envs), np.zeros(num_envs)  # [m]
         self._scan = size * SCAN  # [m]
@@ -33,6 +34,13 @@ class Course:
     def deal(self) -> None:
         """Deal out the levels, too: every kind at every level, before any of them again."""
         self.level[:] = np.arange(len(self.level)) // len(KINDS) % self.terrain.levels
+        self._first_level[:] = self.level
+
+    def forget(self, earned: bool) -> None:
+        """An episode broken off earns nothing; with `earned`, forget what those before did, too."""
+        self.commanded[:] = self.walked[:] = 0.0
+        if earned:
+            self.level[:] = self._first_level
 
     def names(self) -> dict[str, np.ndarray]:
         """What each robot begins on: the kind by its name, the level from 1. Each str, (N,)."""

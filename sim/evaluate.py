@@ -83,9 +83,10 @@ class MeasuredEnv(Protocol):
         """Command every robot until it is commanded anew. Shape (N, c)."""
         ...
 
-    def step(self, actions: np.ndarray, /) -> tuple[Any, Any, np.ndarray, Any, Any]:
-        """One period under `actions` (N, n); the third result, bool (N,), tells who fell and
-        began anew.
+    def advance(self, actions: np.ndarray, /) -> tuple[Any, Any, np.ndarray, Any, Any]:
+        """One period under `actions` (N, n); the third result, bool (N,), tells who has fallen.
+
+        Nobody begins anew.
         """
         ...
 
@@ -182,11 +183,15 @@ def record(
     seed: int,
     on_progress: OnProgress = lambda _share: None,
 ) -> Recording:
-    """One episode of each environment under `policy`, by the protocol above."""
+    """One episode of each environment under `policy`, by the protocol above.
+
+    Who fell stays there. Another episode would draw from the generator of all, and what the others
+    meet after that would depend on the policy.
+    """
     # A generator of its own: the commands are the same whatever the policy does.
     rng = np.random.default_rng([seed, 1])
     lower, upper = (np.array([getattr(c, end) for c in commands]) for end in ("lower", "upper"))
-    ticks = env.episode_ticks - 1  # the last one would already reset
+    ticks = env.episode_ticks - 1  # the last one would end the episode
     period = trial.command_period or env.period * env.episode_ticks
     redraw, settling = round(period / env.period), round(SETTLING / env.period)
     env.reset(seed=seed)
@@ -201,8 +206,8 @@ def record(
             command = rng.uniform(lower, upper, (env.num_envs, len(commands)))
             env.set_commands(command)
         action = policy(env.inputs, begins)
-        _, _, terminated, _, _ = env.step(action)
-        begins = terminated
+        _, _, terminated, _, _ = env.advance(action)
+        begins = np.zeros(env.num_envs, bool)
         found = {
             "command": command,
             "achieved": trial.achieved(env),

@@ -24,7 +24,7 @@ SATURATED = 0.95  # of the torque limit
 class Recording:
     """What N robots did in T ticks: after a tick, where nothing else is said.
 
-    Where a robot fell, another episode began: what is not `alive` says nothing.
+    What a robot does that has fallen, and is not `alive`, says nothing.
     """
 
     period: float  # of a tick [s]

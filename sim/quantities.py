@@ -18,6 +18,8 @@ from ..models.robot import Robot
 from .robot_batch import RobotBatch
 from .servos import CONTROLLER_KD, CONTROLLER_KP, MAX_DELAY, SUBSTEPS, VMAX
 
+BASE = 1  # the body
+
 Vary = Callable[[RobotBatch, np.ndarray, np.ndarray], None]  # robots, ids (k,), values (k, m)
 
 
@@ -34,7 +36,7 @@ def mass_scale(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
 
 def payload(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Mass added to the base [kg], and its inertia in proportion."""
-    _add_mass(robots, ids, 1, value)
+    _add_mass(robots, ids, BASE, value)
 
 
 def held_mass(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
@@ -44,8 +46,7 @@ def held_mass(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
 
 def centre_of_mass(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Offset of the base's centre of mass [m]."""
-    base = 1
-    robots.field("body_ipos")[ids, base] = robots.model.body_ipos[base] + value
+    robots.field("body_ipos")[ids, BASE] = robots.model.body_ipos[BASE] + value
 
 
 def motor_strength(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
@@ -144,9 +145,10 @@ def _add_mass(robots: RobotBatch, ids: np.ndarray, body: int, value: np.ndarray)
     mass = robots.field("body_mass")
     factor = 1 + value[:, 0] / mass[ids, body]
     if (factor <= 0).any():
+        lightest = factor.argmin()
         raise UsageError(
-            f"randomisation: found {value.min():.3g} kg for {robots.model.body(body).name}, "
-            f"allowed is more than -{mass[ids, body].min():.3g}: its mass stays above 0"
+            f"randomisation: found {value[lightest, 0]:.3g} kg for {robots.model.body(body).name}, "
+            f"allowed is more than -{mass[ids[lightest], body]:.3g}: its mass stays above 0"
         )
     mass[ids, body] *= factor
     robots.field("body_inertia")[ids, body] *= factor[:, None]

@@ -1,8 +1,8 @@
 """Domain randomisation as data: what varies, how it is distributed, for what part of the robot.
 
-At every reset of an episode the robots are made nominal and the variations drawn for them, so
-nothing compounds; one with `every` acts again and again during the episode. Inertias follow masses,
-and MuJoCo's derived constants follow both.
+At every reset of an episode the robots are made nominal and the variations drawn for them in their
+order, each quantity once, so nothing compounds; one with `every` acts again and again during the
+episode. Inertias follow masses, and MuJoCo's derived constants follow both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 
 from ..models.errors import UsageError
 from ..models.limits import Output
+from ..models.robot import Robot
 from .quantities import (
+    BASE,
     PARTS,
     POSSIBLE,
     Per,
@@ -41,6 +43,8 @@ from .quantities import (
     supply_voltage,
 )
 from .robot_batch import RobotBatch
+
+LEFT = 0.05  # of the base's mass, however much is taken from it
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,16 @@ class Variation:
 
 
 def require_fit(variations: Sequence[Variation], robots: RobotBatch) -> None:
-    """Raise UsageError for a variation that these robots have nothing for, or not so much."""
-    robot = robots.robot
+    """Raise UsageError for a variation that these robots have nothing for, or not so much; and for
+    a quantity that varies twice.
+    """
+    robot, names = robots.robot, [variation.name for variation in variations]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"randomisation: found {name} {names.count(name)} times, allowed is once: "
+                "`replaced` puts one in the other's place"
+            )
     for variation in variations:
         possible = POSSIBLE.get(variation.vary)
         if possible is None:
@@ -108,12 +120,26 @@ def require_fit(variations: Sequence[Variation], robots: RobotBatch) -> None:
                 f"randomisation: found {variation.name} for {robot.name}, a robot without "
                 f"{possible.needs}, allowed are {', '.join(fit)}"
             )
-        least, most = possible.bounds(robot)
-        if variation.distribution.high > most:
+        least, most = bounds(variation, variations, robot, robots.model)
+        low, high = variation.distribution.low, variation.distribution.high
+        if not least <= low <= high <= most:
             raise UsageError(
-                f"{variation.name}: found values to {variation.distribution.high:g}, "
+                f"{variation.name}: found values from {low:g} to {high:g}, "
                 f"allowed for {robot.name} is from {least:g} to {most:g}"
             )
+
+
+def bounds(
+    variation: Variation, variations: Sequence[Variation], robot: Robot, model: mujoco.MjModel
+) -> tuple[float, float]:
+    """The least and the greatest value of one of the variations of a robot: a delay has its
+    buffer, and of the base `LEFT` stays when it is lightest.
+    """
+    least, most = POSSIBLE[variation.vary].bounds(robot)
+    if variation.vary is payload:
+        scales = [v.distribution.low for v in variations if v.vary is mass_scale]
+        least = -(1 - LEFT) * min([1.0, *scales]) * float(model.body_mass[BASE])
+    return least, most
 
 
 # --- what training varies -----------------------------------------------------------------------
@@ -157,6 +183,12 @@ def resized(
     return tuple(map(scaled, variations))
 
 
+def replaced(variations: Sequence[Variation], *others: Variation) -> tuple[Variation, ...]:
+    """The same with `others`: each in the place of that of its quantity, or behind all."""
+    found = {variation.name: variation for variation in variations}
+    return tuple((found | {other.name: other for other in others}).values())
+
+
 # Of Go1's: 13 kg, 29 cm. What it is shoved by grows as its walking speed, by Froude's number, with
 # the root of its height.
 GO1_TRAINING = resized(TRAINING, mass=5.65, length=1.8, speed=1.8**0.5)
@@ -180,11 +212,19 @@ ARM_TRAINING: tuple[Variation, ...] = (
 )
 
 
-def suiting(variations: Sequence[Variation], output: Output) -> tuple[Variation, ...]:
-    """Those that there are for robots so driven: under torques, motors have no stiffness."""
-    if output == "joint_target":
-        return tuple(variations)
-    return tuple(v for v in variations if v.vary not in (stiffness, damping))
+def suiting(variations: Sequence[Variation], output: Output, robot: Robot) -> tuple[Variation, ...]:
+    """Those that there are for a robot so driven: under torques, motors have no stiffness. Delays
+    are at most a control period.
+    """
+
+    def cut(variation: Variation) -> Variation:
+        if (possible := POSSIBLE.get(variation.vary)) is None:  # somebody's own
+            return variation
+        span, (_, most) = variation.distribution, possible.bounds(robot)
+        return replace(variation, distribution=Uniform(min(span.low, most), min(span.high, most)))
+
+    gone = (stiffness, damping) if output == "joint_torque" else ()
+    return tuple(cut(v) for v in variations if v.vary not in gone)
 
 
 def randomise(

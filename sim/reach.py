@@ -111,7 +111,7 @@ class ReachEnv(RobotEnv):
         robots = RobotBatch(robot, num_envs, nthread, output)
         torque = output == "joint_torque"
         if randomisation is None:
-            randomisation = suiting(ARM_TRAINING, output)
+            randomisation = suiting(ARM_TRAINING, output, robot)
         self.output = output
         self.action_limit = TORQUE_LIMIT if torque else TARGET_LIMIT
         thirds = tuple((robot.torque_limit / TORQUE_LIMIT).tolist())
@@ -124,11 +124,6 @@ class ReachEnv(RobotEnv):
         self.tip_before = np.zeros((num_envs, 3))  # a control period ago [m]
         self.tip_velocity = np.zeros((num_envs, 3))  # over the last one [m/s]
         self._data = mujoco.MjData(robots.model)  # to try a pose with
-
-    def set_commands(self, command: np.ndarray) -> None:
-        """Goals for every arm until its episode ends [m]. Shape (N, 3)."""
-        self.command[:] = command
-        self.inputs["command"] = self.command.astype(np.float32)
 
     # --- the task -----------------------------------------------------------------------------
 

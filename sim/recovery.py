@@ -31,9 +31,8 @@ def recoveries(
     """How many disturbances there were, and of how many a robot recovered. Shapes (N,).
 
     A disturbance begins in a tick in which a robot is upset that was calm before, under the same
-    command. It recovers when it is calm again within `limit` ticks. Where the command changes or
-    the recording ends before that is decided, nothing is counted; a fall in that time is no
-    recovery in any case.
+    command. It recovers when it is calm again within `limit` ticks. It counts where the command
+    stays for so long: this is known when it begins, and does not depend on what comes of it.
 
     Args:
         upset: who is beyond the bounds of a disturbance. bool, (T, N).
@@ -46,18 +45,19 @@ def recoveries(
     disturbances, recovered = np.zeros(n, int), np.zeros(n, int)
     ready = np.zeros(n, bool)  # calm since the command settled
     since = np.full(n, -1)  # when it was disturbed; -1: it is not
-    changed = np.zeros(n, bool)  # the command, since then
+    decided = held(settled[:, None], limit + 1)[limit:, 0]  # what begins in a tick, `limit` later
     for tick in range(len(upset)):
         if not settled[tick]:
-            ready[:], changed[:] = False, True
+            ready[:] = False
         disturbed = since >= 0
-        fell = disturbed & ~alive[tick]
         back = disturbed & alive[tick] & calm[tick]
-        late = disturbed & (tick - since >= limit)
-        disturbances += fell | ((back | late) & ~changed)
-        recovered += back & ~changed
-        since[fell | back | late] = -1
+        over = disturbed & (~alive[tick] | (tick - since >= limit))
+        recovered += back
+        since[back | over] = -1
         struck = ready & upset[tick] & alive[tick]
-        since[struck], changed[struck], ready[struck] = tick, False, False
+        ready[struck] = False
+        if tick < len(decided) and decided[tick]:
+            disturbances += struck
+            since[struck] = tick
         ready |= calm[tick] & alive[tick] & (since < 0) & settled[tick]
     return disturbances, recovered

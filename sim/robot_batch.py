@@ -74,10 +74,13 @@ class RobotBatch:
         self.qvel = self.batch.bind("qvel")
         self.ctrl = self.batch.bind("ctrl")
         self.history = self.batch.bind("history")
-        self.time = self.batch.bind("time")  # since the reset [s]. Shape (N,)
+        # Not 0 until MuJoCo starts a simulation anew that it finds diverged. Shape (N, 1).
+        self._intact = self.batch.bind("userdata")
         self.site_xpos = self.batch.bind("site_xpos")
         self.joint_torque = self.batch.bind("actuator_force")
-        self._touch = self.batch.bind("sensordata") if robot.contact_sensors else None
+        sensors = len(robot.contact_sensors)
+        # The last ones: before them may lie some of the MJCF's own.
+        self._touch = self.batch.bind("sensordata")[:, -sensors:] if sensors else None
         self.foot_geoms = _feet(self.model, mujoco.mjtObj.mjOBJ_GEOM)
         self.foot_sites = _feet(self.model, mujoco.mjtObj.mjOBJ_SITE)
         self.imperfections = Imperfections.none(num_envs, n)
@@ -88,7 +91,7 @@ class RobotBatch:
         widths = {"gravity": 3, "gyro": 3, "joint_pos": n, "joint_vel": n}
         self._before = {name: np.zeros((num_envs, width)) for name, width in widths.items()}
         # True forces on the contact sensors, one substep old [N]. Shape (N, s).
-        self.contact_force = np.zeros((num_envs, len(robot.contact_sensors)))
+        self.contact_force = np.zeros((num_envs, sensors))
         self._reset_history, self._history_ctrl = _fresh_history(self.model)
 
     @property
@@ -100,6 +103,11 @@ class RobotBatch:
     def joint_vel(self) -> np.ndarray:
         """True joint velocities [rad/s]. Shape (N, n)."""
         return self.qvel[:, self.joint_dofs]
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Whose simulation has since the reset: MuJoCo has started it anew. bool, shape (N,)."""
+        return self._intact[:, 0] == 0
 
     @property
     def angular_velocity(self) -> np.ndarray:
@@ -133,14 +141,16 @@ class RobotBatch:
         Their servos hold the pose, or are without torque where `output` is torques.
         """
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self.qpos[ids], self.qvel[ids] = qpos, qvel
+        self.qpos[ids], self.qvel[ids], self._intact[ids] = qpos, qvel, 1.0
         joint_pos = qpos[:, self.joint_qpos]
         ctrl = joint_pos if self.output == "joint_target" else np.zeros_like(joint_pos)
         self.ctrl[ids] = ctrl
         history = np.tile(self._reset_history, (len(ids), 1))
         history[:, self._history_ctrl] = ctrl[:, :, None]
         self.history[ids] = history
-        self.batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_POS)
+        # What is touched is felt at once.
+        stage = mujoco.mjtStage.mjSTAGE_POS if self._touch is None else mujoco.mjtStage.mjSTAGE_ACC
+        self.batch.forward(ids, stage=stage)
         self._look(ids)
         self._remember_motion(ids)
 

@@ -164,9 +164,15 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start every episode anew. Returns observations (N, D) and an empty dict."""
+        """Start every episode anew. Returns observations (N, D) and an empty dict.
+
+        With a seed all is as it was after this seed's first reset: on terrain, the levels are the
+        first ones again. Without one they stay as they were earned.
+        """
         if seed is not None:
             self.np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
+        if self.course:
+            self.course.forget(earned=seed is not None)
         self._reset(np.arange(self.num_envs))
         return self._observe(), {}
 
@@ -218,6 +224,14 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             infos["statistics"] = self.statistics(ends)
         return observation, reward, terminated, truncated, infos
 
+    def set_commands(self, command: np.ndarray) -> None:
+        """Command every robot, in `inputs` at once, until its episode ends. Shape (N, c).
+
+        The last observation is as old as it is.
+        """
+        self.command[:] = command
+        self.inputs["command"] = self.command.astype(np.float32)
+
     def render(self) -> tuple[np.ndarray, ...]:
         """The first robot, as an RGB image in a tuple of one."""
         from .video import snapshot
@@ -253,8 +267,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
 
     @property
     def diverged(self) -> np.ndarray:
-        """Whose simulation did: MuJoCo starts it anew by itself, at time 0. bool, shape (N,)."""
-        return self.robots.time < self.time - 0.5 * self.period
+        """Whose simulation did since its episode began. bool, shape (N,)."""
+        return self.robots.diverged
 
     def _disturb(self) -> None:
         for (variation, every), due in zip(self.during, self.next_draw, strict=True):
@@ -273,9 +287,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.robots.reset(ids, qpos, qvel)
         self.ticks[ids] = 0
         self.action[ids] = 0.0
-        self.target[ids] = (
-            self.robots.joint_pos[ids] + self.robots.imperfections.encoder_offset[ids]
-        )
+        held = self.robots.joint_pos[ids] + self.robots.imperfections.encoder_offset[ids]
+        self.target[ids] = held if self.output == "joint_target" else 0.0
         self.reward_sums[:, ids] = 0.0
         self.begin(ids)
         for (_, every), due in zip(self.during, self.next_draw, strict=True):

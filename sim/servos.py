@@ -32,7 +32,7 @@ def training_model(
 ) -> mujoco.MjModel:
     """The model that policies are trained on: the robot in its world, with servos for `output`.
 
-    Its sensors are the robot's contact sensors, in their order.
+    Its last sensors are the robot's contact sensors, in their order.
     """
     spec = build_spec(robot, terrain)
     timestep = robot.control_period / SUBSTEPS
@@ -40,6 +40,7 @@ def training_model(
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.solver = mujoco.mjtSolver.mjSOL_PGS
     spec.option.iterations = 8
+    spec.nuserdata = 1  # `RobotBatch` tells by it who has diverged
     for joint in robot.joints:
         motor = robot.motor_models[joint.motor.model]
         gear = joint.motor.gear

@@ -30,22 +30,20 @@ def left_right_mirror(
         feet: their names, in the order of `foot_heights`.
 
     Raises:
-        UsageError: a joint, foot or sensor has no counterpart, or the standing pose is not its own
-            mirror image.
+        UsageError: a joint, foot or observed sensor has no counterpart, or the standing pose is not
+            its own mirror image.
     """
     three = np.arange(3)
     polar = (three, np.array([1.0, -1.0, 1.0]))  # a direction or a velocity
     axial = (three, np.array([-1.0, 1.0, -1.0]))  # a rotation
     joints = _joints(robot)
     on_feet = (_partners(feet, robot), np.ones(len(feet)))
-    sensors = [sensor.name for sensor in robot.contact_sensors]
     columns = {
         "joint_pos": joints,
         "joint_vel": joints,
         "previous_action": joints,
         "gyro": axial,
         "gravity": polar,
-        "contact_force": (_partners(sensors, robot), np.ones(len(sensors))),
         "command": (three, np.array([1.0, -1.0, -1.0])),
         "linear_velocity": polar,
         "angular_velocity": axial,
@@ -53,6 +51,9 @@ def left_right_mirror(
         "foot_friction": on_feet,
         "ground": (SCAN_MIRRORED, np.ones(len(SCAN_MIRRORED))),
     }
+    sensors = [sensor.name for sensor in robot.contact_sensors]
+    if any(term.input == "contact_force" for term in terms):  # others need not pair up
+        columns["contact_force"] = (_partners(sensors, robot), np.ones(len(sensors)))
     half_a_period = (np.arange(2), -np.ones(2))
     observation = [half_a_period if isinstance(t, Phase) else columns[t.input] for t in terms]
     return Mirror(

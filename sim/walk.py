@@ -108,7 +108,9 @@ class WalkEnv(RobotEnv):
         names = [field.name for field in fields(RewardWeights)]
         self.seen = PRIVILEGED + (GROUND if terrain else ())  # by the critic
         mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
-        varied = suiting(gait.randomisation, output) if randomisation is None else randomisation
+        varied = (
+            suiting(gait.randomisation, output, robot) if randomisation is None else randomisation
+        )
         super().__init__(robots, terms, names, mirror, varied, history)
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
@@ -116,9 +118,8 @@ class WalkEnv(RobotEnv):
 
     def set_commands(self, command: np.ndarray) -> None:
         """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
-        self.command[:] = command
+        super().set_commands(command)
         self.next_command[:] = np.inf
-        self.inputs["command"] = self.command.astype(np.float32)
 
     # --- the task -----------------------------------------------------------------------------
 

@@ -25,8 +25,8 @@ class WalkMeasures(Effort):
     scored: np.ndarray  # ticks that count for the errors: settled, and before a fall
     errors: np.ndarray  # root mean squares of vx, vy [m/s], yaw rate [rad/s]. Shape (N, 3)
     cost_of_transport: np.ndarray  # ∫ Σ max(τ ω, 0) dt / (m g path)
-    disturbances: np.ndarray  # how often it was thrown off its way, see recovery.py
-    recovered: np.ndarray  # from how many of these it was back in time
+    disturbances: np.ndarray  # how often it was thrown off its way, see recovery.py; NaN on terrain
+    recovered: np.ndarray  # from how many of these it was back in time; NaN on terrain
     still_score: np.ndarray  # of one who never moves, under the same commands
     still_errors: np.ndarray  # likewise. Shape (N, 3)
 
@@ -72,13 +72,14 @@ class WalkMeasures(Effort):
     def figures(self) -> dict[str, Any]:
         """A summary as plain data."""
         still = np.sqrt(np.square(self.still_errors).mean(0))
-        count, back = int(self.disturbances.sum()), int(self.recovered.sum())
+        known = bool(np.isfinite(self.disturbances).all())
+        count, back = (int(np.nansum(each)) for each in (self.disturbances, self.recovered))
         return {
             **super().figures(),
             "score": float(self.score.mean()),
             "rmse": {axis: pooled(self.errors[:, i], self.scored) for i, axis in enumerate(AXES)},
             "cost_of_transport": mean(self.cost_of_transport),
-            "disturbances": count,
+            "disturbances": count if known else None,
             "recovery": back / count if count else None,
             "recovery_interval": share_interval(back, count) if count else None,
             "standing_still": {
@@ -89,7 +90,10 @@ class WalkMeasures(Effort):
 
 
 def _disturbances(recording: Recording, missed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `recoveries`, for a miss in σ (T, N)."""
+    """As `recoveries`, for a miss in σ (T, N); NaN on terrain, where slopes tilt who is calm."""
+    if recording.terrain:
+        unknown = np.full(recording.alive.shape[1], np.nan)
+        return unknown, unknown
     tilted = tilt(recording.qpos)
     on_way = (missed <= MET) & (tilted <= UPRIGHT) & recording.alive
     return recoveries(

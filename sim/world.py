@@ -21,6 +21,13 @@ from .terrain import BORDER, Terrain
 # Of two touching geoms MuJoCo takes the larger friction: a slippery floor lets the feet decide.
 FLOOR_FRICTION = (0.05, 0.005, 0.0001)
 FOOT = "_foot"  # how the names of a foot's geom and site end
+SITE_SHAPES = (
+    mujoco.mjtGeom.mjGEOM_SPHERE,
+    mujoco.mjtGeom.mjGEOM_CAPSULE,
+    mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+    mujoco.mjtGeom.mjGEOM_CYLINDER,
+    mujoco.mjtGeom.mjGEOM_BOX,
+)
 PLANE = {"type": mujoco.mjtGeom.mjGEOM_PLANE, "size": [0, 0, 0.05]}
 
 
@@ -74,7 +81,8 @@ def add_contact_sensors(spec: mujoco.MjSpec, robot: Robot) -> None:
     own shape, which has no part in the physics (mujoco/doc/XMLreference.rst, sensor/touch).
 
     Raises:
-        RobotFileError: the MJCF lacks a geom that the robot feels with.
+        RobotFileError: the MJCF lacks a geom that the robot feels with, or has none of a shape
+            that a site can have.
     """
     for sensor in robot.contact_sensors:
         foot = spec.geom(sensor.name + FOOT)
@@ -83,15 +91,27 @@ def add_contact_sensors(spec: mujoco.MjSpec, robot: Robot) -> None:
                 f"contact_sensor '{sensor.name}': found no geom {sensor.name}{FOOT} in "
                 f"{robot.mjcf.name}, allowed is the name of one without its {FOOT}"
             )
+        if foot.type not in SITE_SHAPES:
+            raise RobotFileError(
+                f"contact_sensor '{sensor.name}': found {foot.name} of the type "
+                f"{_shape_name(foot.type)} in {robot.mjcf.name}, allowed are "
+                f"{', '.join(map(_shape_name, SITE_SHAPES))}"
+            )
         name = f"{sensor.name}_contact"
         shape = {key: getattr(foot, key) for key in ("type", "size", "pos", "quat", "fromto")}
-        foot.parent.add_site(name=name, rgba=[0, 0, 0, 0], **shape)
+        site = foot.parent.add_site(name=name, rgba=[0, 0, 0, 0], **shape)
+        for key in ("type", "axisangle", "xyaxes", "zaxis", "euler"):  # the MJCF's other rotations
+            setattr(site.alt, key, getattr(foot.alt, key))
         spec.add_sensor(
             name=name,
             type=mujoco.mjtSensor.mjSENS_TOUCH,
             objtype=mujoco.mjtObj.mjOBJ_SITE,
             objname=name,
         )
+
+
+def _shape_name(kind: mujoco.mjtGeom) -> str:
+    return mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower()
 
 
 def _height_field(spec: mujoco.MjSpec, terrain: Terrain) -> dict[str, Any]:

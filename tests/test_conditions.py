@@ -7,7 +7,16 @@ import pytest
 from surefoot.models.errors import UsageError
 from surefoot.models.robot_file import load_robot
 from surefoot.sim.conditions import FRICTION_ONLY, conditions, shoves, widened
-from surefoot.sim.randomisation import TRAINING, Per, Uniform, Variation, randomise
+from surefoot.sim.randomisation import (
+    TRAINING,
+    Per,
+    Uniform,
+    Variation,
+    mass_scale,
+    payload,
+    randomise,
+    require_fit,
+)
 from surefoot.sim.robot_batch import RobotBatch
 from surefoot.sim.servos import MAX_DELAY
 
@@ -57,6 +66,20 @@ def test_widening_by_one_changes_nothing():
         assert after.per == before.per and after.every == before.every
         ends = (after.distribution.low, after.distribution.high)
         assert ends == pytest.approx((before.distribution.low, before.distribution.high))
+
+
+def test_what_is_taken_from_a_base_leaves_some_of_it():
+    robots = RobotBatch(ROBOT, 200)
+    base = float(robots.model.body_mass[1])
+    trained = (
+        Variation(payload, Uniform(-0.65 * base, 0.2)),
+        Variation(mass_scale, Uniform(0.8, 1.0), Per.BODY),
+    )
+    taken, scaled = widened(trained, ROBOT)
+    assert taken.distribution.low == pytest.approx(-0.95 * 0.8**1.75 * base)
+    require_fit((taken, scaled), robots)
+    randomise((scaled, taken), robots, np.arange(200), np.random.default_rng(0))
+    assert (robots.field("body_mass")[:, 1] > 0).all()
 
 
 def test_robots_beyond_training_are_possible_ones():

@@ -146,13 +146,24 @@ def test_the_sensors_have_no_part_in_the_physics():
     assert "contact_force" not in bare.measure(np.random.default_rng(0))
 
 
-def test_a_reset_begins_with_nothing_felt_and_a_restored_state_with_what_was():
+def test_a_reset_on_the_floor_is_felt_at_once():
+    standing = stood()
+    robots = RobotBatch(ROBOT, 2, nthread=1)
+    lifted = standing.qpos[0].copy()
+    lifted[2] += 0.01
+    robots.reset(np.arange(2), np.stack((standing.qpos[0], lifted)), np.zeros((2, robots.model.nv)))
+    assert (robots.contact_force[0] > 1.0).all()
+    np.testing.assert_array_equal(robots.contact_force[1], 0.0)
+
+
+def test_a_reset_in_the_air_begins_with_nothing_felt_and_a_restored_state_with_what_was():
     robots = RobotBatch(ROBOT, 2, nthread=1)
     qpos = np.tile(pose_on_floor(robots.model, ROBOT.default_pose), (2, 1))
     robots.reset(np.arange(2), qpos, np.zeros((2, robots.model.nv)))
     for _ in range(20):
         robots.step(np.tile(ROBOT.default_pose, (2, 1)))
     state, felt = robots.get_state(), robots.contact_force.copy()
+    qpos[:, 2] += 0.01
     robots.reset(np.array([1]), qpos[:1], np.zeros((1, robots.model.nv)))
     np.testing.assert_array_equal(robots.contact_force[0], felt[0])
     np.testing.assert_array_equal(robots.contact_force[1], 0.0)

@@ -59,7 +59,7 @@ def test_mujocos_ground_is_the_terrain(env: WalkEnv):
 def test_an_episode_begins_standing_on_the_tile_that_is_earned(env: WalkEnv):
     course = course_of(env)
     course.level[:] = LEVELS - 1
-    env.reset(seed=2)
+    env.reset()
     tile = course.terrain.tile
     assert (env.robots.qpos[:, 0] == (LEVELS - 0.5) * tile).all()
     np.testing.assert_allclose(env.robots.qpos[:, 1], (np.arange(len(KINDS)) + 0.5) * tile)
@@ -95,7 +95,7 @@ def test_levels_follow_how_it_went(env: WalkEnv):
     course.walked[:] = [9, 7, 3, 9, 0, 9, 9]
     env.ticks[:] = env.episode_ticks
     env.ticks[3] = 5  # fell
-    env.reset()
+    env._reset(np.arange(env.num_envs))  # as episodes that end do
     assert course.level.tolist() == [3, 2, 1, 1, 2, 3, 3]
     assert not course.walked.any() and not course.commanded.any()
 
@@ -123,6 +123,25 @@ def test_what_the_critic_sees_of_a_slope():
     assert (SCAN[SCAN_MIRRORED] == SCAN * [1, -1]).all()
 
 
+def test_a_reset_with_a_seed_begins_all_anew(env: WalkEnv):
+    first, level = env.robots.qpos.copy(), course_of(env).level.copy()
+    for _ in range(20):
+        env.step(still(env))
+    course_of(env).level[:] = 3  # as episodes in between may have earned it
+    env.reset(seed=2)
+    np.testing.assert_array_equal(env.robots.qpos, first)
+    np.testing.assert_array_equal(course_of(env).level, level)
+
+
+def test_a_reset_without_a_seed_is_no_fall(env: WalkEnv):
+    course_of(env).level[:] = 3
+    env.set_commands(np.tile([0.3, 0.0, 0.0], (env.num_envs, 1)))
+    for _ in range(20):
+        env.step(still(env))
+    env.reset()
+    assert (course_of(env).level == 3).all()
+
+
 def test_the_curriculum_survives_a_resume():
     def episode(env: WalkEnv, ticks: int, seed: int) -> list[np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -138,7 +157,6 @@ def test_the_curriculum_survives_a_resume():
     course_of(one).level[:] = np.arange(9) % LEVELS
     episode(one, 20, seed=3)
     one.ticks[:] = one.episode_ticks - 10 - 3 * np.arange(9)  # near their ends
-    one.robots.time[:] = one.time
     state = one.get_state()
     ahead = episode(one, 60, seed=4)
     two.reset(seed=9)

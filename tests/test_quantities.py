@@ -220,7 +220,7 @@ def test_wide_delays_stay_within_a_control_period():
 def test_a_delay_longer_than_a_control_period_is_refused(vary: Any):
     late = Variation(vary, Uniform(0.0, 0.021))
     with pytest.raises(
-        UsageError, match=r"values to 0.021, allowed for quadruped is from 0 to 0.02"
+        UsageError, match=r"values from 0 to 0.021, allowed for quadruped is from 0 to 0.02"
     ):
         WalkEnv(1, ROBOT, [late])
 
@@ -242,9 +242,12 @@ def test_a_time_that_is_none_is_refused(every: tuple[float, float]):
 
 def test_a_payload_that_takes_more_than_there_is_is_refused():
     light = Variation(quantities.payload, Uniform(-2.0, -2.0))
-    env = WalkEnv(1, ROBOT, [light])
+    with pytest.raises(UsageError, match=r"payload: found values from -2 to -2, allowed for"):
+        WalkEnv(1, ROBOT, [light])
+    robots = RobotBatch(ROBOT, 2)
+    drawn = np.array([[-1.0], [-2.0]])
     with pytest.raises(UsageError, match=r"found -2 kg for base, allowed is more than -1.35"):
-        env.reset(seed=0)
+        quantities.payload(robots, np.arange(2), drawn)
 
 
 def test_a_part_that_there_is_not_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from surefoot.models.errors import UsageError
 from surefoot.models.limits import Output
 from surefoot.models.robot_file import load_robot
 from surefoot.sim import randomisation as vary
+from surefoot.sim.quantities import joint_damping
 from surefoot.sim.randomisation import (
     ARM_TRAINING,
     TRAINING,
@@ -21,6 +23,7 @@ from surefoot.sim.randomisation import (
     disturb,
     randomise,
     read,
+    replaced,
     require_fit,
     suiting,
 )
@@ -360,7 +363,7 @@ def arms(num_envs: int = 3, output: Output = "joint_target") -> RobotBatch:
 def test_each_lists_terms_fit_its_robots():
     require_fit(TRAINING, batch(1))
     require_fit(ARM_TRAINING, arms(1))
-    fitting = suiting(ARM_TRAINING, "joint_torque")
+    fitting = suiting(ARM_TRAINING, "joint_torque", load_robot("arm"))
     require_fit(fitting, arms(1, "joint_torque"))
     left_out = {v.name for v in ARM_TRAINING} - {v.name for v in fitting}
     assert left_out == {"stiffness", "damping"}
@@ -417,6 +420,39 @@ def test_what_is_not_possible_is_refused(
         Variation(vary, Uniform(low, high), per)
 
 
+def test_a_quantity_varies_once():
+    scale = Variation(vary.mass_scale, Uniform(1.5, 1.5))
+    with pytest.raises(UsageError, match="randomisation: found mass_scale 2 times, allowed is onc"):
+        WalkEnv(1, randomisation=(scale, scale))
+
+
+def test_one_takes_the_others_place():
+    heavier = Variation(vary.payload, Uniform(0.0, 0.4))
+    further = Variation(joint_damping, Uniform(0.0, 0.02), Per.JOINT)
+    found = replaced(TRAINING, further, heavier)
+    names = [v.name for v in TRAINING]
+    assert [v.name for v in found] == [*names, "joint_damping"]
+    assert found[names.index("payload")] is heavier and found[-1] is further
+    assert len(WalkEnv(1, randomisation=found, nthread=1).randomisation) == len(TRAINING) + 1
+
+
+def test_more_than_a_base_weighs_is_not_taken_from_it():
+    base = WalkEnv(1, ROBOT, ()).robots.model.body_mass[BASE]
+    scaled = Variation(vary.mass_scale, Uniform(0.5, 1.0))
+    taken = Variation(vary.payload, Uniform(-0.9 * base, 0.0))
+    WalkEnv(1, ROBOT, (taken,))
+    allowed = f"for quadruped is from {-0.475 * base:g} to inf"
+    with pytest.raises(UsageError, match=f"payload: found values from .* to 0, allowed {allowed}"):
+        WalkEnv(1, ROBOT, (scaled, taken))
+
+
+def test_a_faster_controller_has_shorter_delays():
+    fast = replace(ROBOT, control_period=0.01)
+    drawn = {v.name: v.distribution for v in WalkEnv(1, fast, nthread=1).randomisation}
+    assert drawn["imu_delay"] == Uniform(0.0, 0.01)
+    assert {v.name: v.distribution for v in TRAINING}["imu_delay"] == Uniform(0.0, 0.018)
+
+
 def test_a_quantity_of_ones_own_is_not_judged():
     def joint_colour(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
         seen.append(value.shape)
@@ -425,6 +461,7 @@ def test_a_quantity_of_ones_own_is_not_judged():
     own = Variation(joint_colour, Uniform(-9.0, 9.0), Per.JOINT)
     draw(arms(), own, ids=[0, 2])
     assert seen == [(2, 4)]
+    assert suiting([own], "joint_target", ROBOT) == (own,)
 
 
 @pytest.mark.parametrize("name", [v.name for v in ARM_TRAINING])

@@ -35,11 +35,9 @@ ENV = nominal()
 
 def place(env: ReachEnv, joint_pos: np.ndarray) -> None:
     """Put every arm at rest into a pose, in the middle of its episode."""
-    time = env.robots.time.copy()
     ids = np.arange(env.num_envs)
     pose = np.broadcast_to(joint_pos, (env.num_envs, N))
     env.robots.reset(ids, pose, np.zeros((env.num_envs, N)))
-    env.robots.time[:] = time
     env.target[:] = pose
     env.tip_before[:] = env.tip
 
@@ -210,7 +208,6 @@ def test_success_is_to_be_within_two_centimetres_at_the_end(monkeypatch: pytest.
     env.set_commands(env.tip + off)
     monkeypatch.setattr(env, "episode_time", 0.1)
     env.ticks[:] = 4
-    env.robots.time[:] = 4 * 0.02
     *_, infos = env.step(still(3))
     assert infos["statistics"]["success"].tolist() == [1.0, 1.0, 0.0]
     np.testing.assert_allclose(infos["statistics"]["distance"], [0.0, 0.015, 0.025], atol=3e-3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from surefoot.sim.measures import Recording
 from surefoot.sim.recovery import held, recoveries, tilt
+from surefoot.sim.terrain import Terrain, make_terrain
 from surefoot.sim.walk_measures import WalkMeasures
 
 PERIOD = 0.02  # [s]
@@ -33,12 +34,15 @@ def counted(
         ("..xx....", "xx....xx", "", "", (1, 0)),  # calm after 4 ticks: too late
         ("..xx....", "xx...xxx", "", "", (1, 1)),  # after 3: in time
         ("..x.....", "........", "", "", (0, 0)),  # it never was on its way
-        ("..x..x..", "xx.xx.xx", "", "", (2, 2)),
+        ("..x..x...", "xx.xx.xxx", "", "", (2, 2)),
         ("..x.x.x.", "xx......", "", "", (1, 0)),  # one long one
         ("..xx....", "xx......", "xxx.....", "", (1, 0)),  # a fall is none
         (".....xx.", "xxxxx...", "", "", (0, 0)),  # the recording ends before it is decided
         ("..xx....", "xx...xxx", "", "xxxx..xx", (0, 0)),  # so does the command
-        ("..xx....", "xx......", "xxxx....", "xxx.xxxx", (1, 0)),  # but a fall counts
+        ("..xx....", "xx......", "xxxx....", "xxx.xxxx", (0, 0)),  # nor does a fall count then
+        (".....xx.", "xxxxx...", "xxxxxx..", "", (0, 0)),
+        ("..xx....", "xx.xxxxx", "", "xxxx.xxx", (0, 0)),  # nor who was back in that time
+        ("..xx....", "xx.xxxxx", "", "xxxxxx.x", (1, 1)),  # the command stays for long enough
         ("..xx....", "xx....xx", "", "x.xxxxxx", (0, 0)),  # a new command is no disturbance
     ],
 )
@@ -77,7 +81,7 @@ def test_the_tilt_of_a_base_by_hand():
     np.testing.assert_allclose(tilt(np.array([[rolled, pitched, level]])), [[0.4, 0.4, 0.0]])
 
 
-def walk(error: np.ndarray, tilted: np.ndarray) -> WalkMeasures:
+def walk(error: np.ndarray, tilted: np.ndarray, terrain: Terrain | None = None) -> WalkMeasures:
     """A walk of 5 s with misses along x (T, N) [m/s] and a roll [rad]; 1 s to settle."""
     ticks, n = error.shape
     command = np.zeros((ticks, n, 3))
@@ -89,6 +93,7 @@ def walk(error: np.ndarray, tilted: np.ndarray) -> WalkMeasures:
     recording = Recording(
         PERIOD, np.arange(ticks) >= 50, np.ones((ticks, n), bool), command, achieved, none, none,
         none, qpos, torque_limit=np.ones((n, 12)), mass=np.ones(n),
+        terrain=terrain,
     )  # fmt: skip
     return WalkMeasures.of(recording, SIGMA**2)
 
@@ -112,3 +117,11 @@ def test_without_disturbances_there_is_no_share():
     figures = walk(np.zeros((250, 2)), np.zeros((250, 2))).figures()
     assert figures["disturbances"] == 0
     assert figures["recovery"] is None and figures["recovery_interval"] is None
+
+
+def test_on_terrain_recoveries_are_not_measured():
+    tilted = np.zeros((250, 2))
+    tilted[125:] = 0.32  # from here on it walks on a slope, as well as before
+    figures = walk(np.zeros((250, 2)), tilted, make_terrain(0.16)).figures()
+    assert (figures["disturbances"], figures["recovery"]) == (None, None)
+    assert "disturbances" not in figures["interquartile"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from surefoot.models.errors import UsageError
 from surefoot.models.observation import input_widths, observe
+from surefoot.models.robot_file import load_robot
 from surefoot.models.task import Reflection
 from surefoot.sim import robot_batch
 from surefoot.sim.gaits import QUADRUPED
 from surefoot.sim.symmetry import left_right_mirror
 from surefoot.sim.walk import WalkEnv
-from walk_bench import PERIOD, ROBOT, N, nominal, still
+from walk_bench import ROBOT, N, nominal, still
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,6 @@ def test_physics_observation_and_reward_are_the_same_in_the_mirror(
     env.robots.reset(np.arange(2), *pair)
     env.target[:] = np.stack((env.target[0], mirror.action(env.target[0])))
     env.ticks = np.array([20.0, 32.5])  # half a gait period on: a mirrored trot
-    env.robots.time[:] = env.ticks * PERIOD
     env.feet_before[:] = env.robots.feet
     command = np.array([0.3, 0.1, 0.5])
     env.set_commands(np.stack((command, command * [1, -1, -1])))
@@ -103,3 +106,11 @@ def test_physics_observation_and_reward_are_the_same_in_the_mirror(
         assert reward[0] == pytest.approx(reward[1], abs=1e-4)
         rewards.append(reward[0])
     assert np.ptp(rewards) > 0.1, "the reward says something"
+
+
+def test_only_sensors_that_are_observed_pair_up():
+    biped = load_robot("biped")
+    lame = replace(biped, contact_sensors=biped.contact_sensors[:1])
+    assert WalkEnv(1, lame, (), nthread=1).mirror
+    with pytest.raises(UsageError, match="other side of 'left_heel' of biped, allowed are joints,"):
+        WalkEnv(1, lame, (), nthread=1, output="joint_torque")

@@ -59,7 +59,6 @@ def shortened(env: RobotEnv, ticks: int) -> RobotEnv:
     """Episodes of so many ticks, the first of them over at different ticks."""
     env.episode_time = ticks * env.period
     env.ticks[:] = np.arange(env.num_envs)
-    env.robots.time[:] = env.time
     return env
 
 
@@ -210,14 +209,16 @@ def test_an_action_that_is_no_number_moves_nothing(make: Make):
     np.testing.assert_array_equal(env.robots.qpos, before)
 
 
+@pytest.mark.parametrize("ticks", [0, 1, 3])  # before it does
 @TASK
 def test_a_diverged_simulation_ends_and_hands_nobody_a_nan(
-    make: Make, tmp_path, monkeypatch: pytest.MonkeyPatch
+    make: Make, ticks: int, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)  # where MuJoCo leaves its warning
     env = make(2, nthread=1, randomisation=())
     env.reset(seed=0)
-    env.step(actions(env, 1)[0])
+    for action in actions(env, ticks):
+        env.step(action)
     env.robots.qvel[0, -1] = np.nan
     observation, reward, terminated, truncated, infos = env.step(0 * actions(env, 1)[0])
     assert (terminated.tolist(), truncated.tolist()) == ([True, False], [False, False])
@@ -225,6 +226,14 @@ def test_a_diverged_simulation_ends_and_hands_nobody_a_nan(
     for array in (observation, infos["final_obs"], env.privileged, env.final_privileged):
         assert np.isfinite(array).all()
     assert all(np.isfinite(values).all() for values in infos["statistics"].values())
+
+
+@TASK
+def test_the_target_before_the_first_action_holds_the_pose_or_is_no_torque(make: Make):
+    env = make(2, nthread=1, randomisation=())
+    env.reset(seed=0)
+    held = env.robots.joint_pos if env.output == "joint_target" else np.zeros_like(env.target)
+    np.testing.assert_array_equal(env.target, held)
 
 
 @TASK

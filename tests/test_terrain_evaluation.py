@@ -143,7 +143,7 @@ def test_each_gait_is_pushed_and_varied_by_its_own_measure():
 
 
 def test_each_episode_keeps_what_was_drawn_for_it(short, monkeypatch: pytest.MonkeyPatch):
-    """Who fell is drawn anew at once: that is another episode's."""
+    """Who fell is drawn nothing more: what recurs is that of before."""
     resets: list[tuple[int, dict[str, np.ndarray]]] = []
     reset = WalkEnv._reset
 

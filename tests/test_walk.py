@@ -437,7 +437,6 @@ def test_the_reward_of_standing_where_walking_was_asked_for():
         env.step(still())
     env.set_commands(np.array([[0.3, 0.1, 0.4]]))
     env.ticks[:] = 105  # in the next, two feet are due high
-    env.robots.time[:] = 105 * PERIOD
     terms = reward_terms(env, still())
     deviation = env.robots.joint_pos[0] - ROBOT.default_pose
     assert terms["track"] == pytest.approx(np.exp(-0.1 / 0.05), abs=2e-3)  # 0.3² + 0.1² = 0.1

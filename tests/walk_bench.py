@@ -35,10 +35,8 @@ def place(
     """Put every robot at rest into a pose, in the middle of its episode."""
     pose = ROBOT.default_pose if joint_pos is None else joint_pos
     qpos = np.concatenate(([0, 0, height], quaternion, pose))
-    time = env.robots.time.copy()
     ids = np.arange(env.num_envs)
     env.robots.reset(ids, np.tile(qpos, (env.num_envs, 1)), np.zeros((env.num_envs, 6 + N)))
-    env.robots.time[:] = time
     env.target[:] = pose
     env.feet_before[:] = env.robots.feet
 
