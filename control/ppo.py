@@ -37,15 +37,15 @@ from .steps import Adam
 class PPOConfig:
     """What PPO learns with."""
 
-    num_envs: int = 512
+    num_envs: int = 256
     """Environments stepped together."""
-    horizon: int = 24
+    horizon: int = 12
     """Steps of each environment between updates."""
     epochs: int = 5
     """Passes over the data of an update."""
     num_minibatches: int = 4
     """Gradient steps a pass."""
-    gamma: float = 0.99
+    gamma: float = 0.97
     """Discount γ a step."""
     gae_lambda: float = 0.95
     """Trace decay λ."""
@@ -55,7 +55,7 @@ class PPOConfig:
     """Adam's step size at the start."""
     final_learning_rate: float = 5e-4
     """And at the end of the budget; linear in between."""
-    entropy_coefficient: float = 0.005
+    entropy_coefficient: float = 0.002
     """Weight of the entropy bonus."""
     max_grad_norm: float = 1.0
     """Bound of the gradient's norm, of policy and value function each."""

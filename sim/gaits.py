@@ -93,10 +93,10 @@ GO1 = Gait(
     track_sigma2=0.25,
     turn_sigma2=0.25,
     min_height=0.15,
-    action_scale=0.5,
-    action_limit=8.0,
+    action_scale=0.25,
+    action_limit=16.0,
     weights=RewardWeights(
-        gait=2.0, orientation=-5.0, height=-15.0, slip=-0.2, torque=-2e-4, action_rate=-0.01
+        gait=2.0, orientation=-5.0, height=-15.0, slip=-0.03, torque=-5e-5, action_rate=-0.01
     ),
     randomisation=GO1_TRAINING,
     shove=0.7,

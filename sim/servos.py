@@ -18,7 +18,7 @@ from ..models.robot import Robot
 from .terrain import Terrain
 from .world import add_contact_sensors, build_spec
 
-SUBSTEPS = 4
+SUBSTEPS = 2  # of the physics, a control period; docs/training.md says what it costs
 MAX_DELAY = 0.02  # of a command on its way to the servo [s]
 CONTROLLER_KP, CONTROLLER_KD, VMAX = 4, 6, 7  # columns of a dcmotor's gainprm
 INPUT = {
@@ -58,5 +58,6 @@ def training_model(
         )
         servo.nsample = round(MAX_DELAY / timestep)
         servo.delay = timestep
+        servo.interp = 1  # linear: between two substeps a command has arrived in part
     add_contact_sensors(spec, robot)
     return spec.compile()
