@@ -51,11 +51,11 @@ class PPOConfig:
     """Trace decay λ."""
     clip: float = 0.2
     """Bound ε of the probability ratio's change."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 6e-4
     """Adam's step size at the start."""
-    final_learning_rate: float = 5e-4
+    final_learning_rate: float = 5e-5
     """And at the end of the budget; linear in between."""
-    entropy_coefficient: float = 0.002
+    entropy_coefficient: float = 0.005
     """Weight of the entropy bonus."""
     max_grad_norm: float = 1.0
     """Bound of the gradient's norm, of policy and value function each."""
