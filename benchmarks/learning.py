@@ -40,6 +40,7 @@ PPO = PPOConfig(
     num_envs=16,
     horizon=256,
     epochs=10,
+    gamma=0.99,
     num_minibatches=32,
     initial_std=1.0,
     learning_rate=5e-4,

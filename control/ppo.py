@@ -37,23 +37,23 @@ from .steps import Adam
 class PPOConfig:
     """What PPO learns with."""
 
-    num_envs: int = 512
+    num_envs: int = 256
     """Environments stepped together."""
-    horizon: int = 24
+    horizon: int = 12
     """Steps of each environment between updates."""
     epochs: int = 5
     """Passes over the data of an update."""
     num_minibatches: int = 4
     """Gradient steps a pass."""
-    gamma: float = 0.99
+    gamma: float = 0.97
     """Discount γ a step."""
     gae_lambda: float = 0.95
     """Trace decay λ."""
     clip: float = 0.2
     """Bound ε of the probability ratio's change."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 6e-4
     """Adam's step size at the start."""
-    final_learning_rate: float = 5e-4
+    final_learning_rate: float = 5e-5
     """And at the end of the budget; linear in between."""
     entropy_coefficient: float = 0.005
     """Weight of the entropy bonus."""

@@ -93,10 +93,10 @@ GO1 = Gait(
     track_sigma2=0.25,
     turn_sigma2=0.25,
     min_height=0.15,
-    action_scale=0.5,
-    action_limit=8.0,
+    action_scale=0.25,
+    action_limit=16.0,
     weights=RewardWeights(
-        gait=2.0, orientation=-5.0, height=-15.0, slip=-0.2, torque=-2e-4, action_rate=-0.01
+        gait=2.0, orientation=-5.0, height=-15.0, slip=-0.03, torque=-5e-5, action_rate=-0.01
     ),
     randomisation=GO1_TRAINING,
     shove=0.7,
@@ -104,15 +104,25 @@ GO1 = Gait(
 BIPED = Gait(
     feet=("left_heel", "left_toe", "right_heel", "right_toe"),
     phase=(0.0, 0.0, 0.5, 0.5),  # one foot, then the other
-    period=0.6,
-    swing_height=0.03,
-    swing_tolerance=0.015,
+    period=0.48,  # some three times the root of its height over gravity's acceleration
+    swing_height=0.025,
+    swing_tolerance=0.02,
     command_range=(0.3, 0.15, 0.6),
     track_sigma2=0.03,
     turn_sigma2=0.25,
     min_height=0.16,
     action_scale=0.3,
     action_limit=6.0,
+    weights=RewardWeights(
+        turn=1.0,
+        gait=2.0,
+        orientation=-5.0,
+        height=-10.0,
+        slip=-0.1,
+        torque=-0.002,
+        action_rate=-0.005,
+        limited=-0.01,
+    ),
     randomisation=BIPED_TRAINING,
 )
 GAITS = {"go1": GO1, "biped": BIPED}  # by robot

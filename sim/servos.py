@@ -11,6 +11,8 @@ voltage: a dcmotor with the input "pos" or "ff" compensates back-EMF up to Vmax,
 
 from __future__ import annotations
 
+import math
+
 import mujoco
 
 from ..models.limits import Output
@@ -18,8 +20,9 @@ from ..models.robot import Robot
 from .terrain import Terrain
 from .world import add_contact_sensors, build_spec
 
-SUBSTEPS = 4
-MAX_DELAY = 0.02  # of a command on its way to the servo [s]
+SUBSTEPS = 2  # of the physics, a control period; docs/training.md says what it costs
+DELAY = 0.01  # of a command on its way to the servo [s]
+MAX_DELAY = 0.02  # of one that varies [s]
 CONTROLLER_KP, CONTROLLER_KD, VMAX = 4, 6, 7  # columns of a dcmotor's gainprm
 INPUT = {
     "joint_target": mujoco.mjtCtrlInput.mjINPUT_POS,
@@ -56,7 +59,8 @@ def training_model(
             controller=[kp, 0, kd, 0, 0, motor.nominal_voltage],
             ctrlspec=INPUT[output],
         )
-        servo.nsample = round(MAX_DELAY / timestep)
-        servo.delay = timestep
+        servo.nsample = math.ceil(MAX_DELAY / timestep)
+        servo.delay = DELAY
+        servo.interp = 1  # linear: between two substeps a command has arrived in part
     add_contact_sensors(spec, robot)
     return spec.compile()

@@ -72,7 +72,7 @@ def test_train_refuses_an_occupied_run_and_other_figures(capsys, trained: tuple[
     line = refuse(capsys, "train", "walk", "--run", folder, *SMALL, "--steps", "512")
     assert "found a run" in line
     for words, said in (
-        (("--gamma", "0.9"), "--gamma: found 0.9, allowed is the run's own 0.99"),
+        (("--gamma", "0.9"), "--gamma: found 0.9, allowed is the run's own 0.97"),
         (("fly",), "--task: found fly, allowed is the run's own walk"),
         (("--algo", "sac"), "--algo: found sac, allowed is the run's own ppo"),
         (("--from", "other"), "--from: found other, allowed is the run's own None"),

@@ -359,7 +359,7 @@ def test_a_session_that_makes_no_sense_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="found seed = 1, allowed is the run's own 0"):
         run(tmp_path, Points(16), resume=True, seed=1)
     other = dataclasses.replace(SMALL, gamma=0.5)
-    with pytest.raises(UsageError, match=r"found gamma = 0.5, allowed is the run's own 0.99"):
+    with pytest.raises(UsageError, match=r"found gamma = 0.5, allowed is the run's own 0.97"):
         train.train(Points(16), other, tmp_path, steps=1, resume=True)
 
 
