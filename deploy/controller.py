@@ -222,6 +222,15 @@ class Controller:
                     f"{where}: output '{contract.output}' is off by {error:.3g} from {law}, with "
                     f"action_scale = {contract.action_scale}, allowed is {contract.tolerance:g}"
                 )
+        if self._has_state and not any(map(self._begins, contract.golden)):
+            raise PolicyError(
+                "golden pairs: found none whose state is the initial_state, allowed is one or "
+                "more: every run begins with it"
+            )
+
+    def _begins(self, pair: GoldenPair) -> bool:
+        """Whether a golden pair, found sound, shows what the policy does where a run begins."""
+        return np.array_equal(np.asarray(pair.inputs["state"], np.float32), self._initial_state)
 
     def _check_golden_pair(self, where: str, pair: GoldenPair) -> None:
         """Refuse vectors that are not the graph's, or not finite."""
