@@ -209,6 +209,19 @@ def test_a_record_of_another_robot_is_dropped_and_counted(tmp_path):
     assert (summary.written, summary.dropped) == (1, 1)
 
 
+def test_a_record_that_somebody_took_out_counts_as_dropped(tmp_path):
+    path = tmp_path / "run.mcap"
+    write_log(path, 5)
+    data = path.read_bytes()
+    records = itertools.pairwise(record_ends(data))
+    # tick, joint states, event, then tick and joint states by turns
+    begin, end = [(before, end) for (_, before), (opcode, end) in records if opcode == 5][5]
+    path.write_bytes(data[:begin] + data[end:])
+    log = read_log(path)
+    assert log.complete and log.ticks["tick"].tolist() == [0, 1, 3, 4]
+    assert log.dropped == 1
+
+
 # --- faults -----------------------------------------------------------------------------------
 
 HOST = """
