@@ -48,7 +48,11 @@ class Policy(Protocol):
 
 
 class Log(Protocol):
-    """Where records and events go; neither blocks nor raises."""
+    """Where records and events go; neither blocks, and once the run has begun neither raises."""
+
+    def require(self, dtype: np.dtype) -> object:
+        """Raise UsageError unless it takes records of this dtype."""
+        ...
 
     def record(self, record: Any) -> object: ...
 
@@ -92,15 +96,16 @@ def run(
             too, so it must not wait for anything.
 
     Raises:
-        UsageError: the monitor is in no state to start.
+        UsageError: the monitor is in no state to start, or the log is not made for this robot and
+            this command.
         PolicyError: the policy's rehearsal found it unfit; nothing was written.
         DeviceError: the port was gone before the first sample, or in a dry run.
     """
-    if not monitor.dry_run and monitor.state is State.OFF:
-        monitor.start()
-    if not monitor.dry_run and monitor.state is not State.STAND:
+    if not monitor.dry_run and monitor.state not in (State.OFF, State.STAND):
         raise UsageError(f"run: found state {monitor.state.name}, allowed is OFF or STAND")
     loop = _Loop(robot, source, policy, monitor, schedule, clock or RealClock(), log, on_tick)
+    if not monitor.dry_run and monitor.state is State.OFF:
+        monitor.start()
     try:
         return loop.run(duration, stop or StopRequest())
     except BaseException as error:
@@ -126,6 +131,8 @@ class _Loop:
         self._no_command = np.zeros(schedule.commands.shape[1])
         widths = (len(robot.joints), len(self._no_command), len(robot.contact_sensors))
         self._record = np.zeros((), tick_dtype(*widths))
+        if log:
+            log.require(self._record.dtype)
         self._tally = Tally(len(robot.joints))
         self._sample: Sample | None = None
         self._state = State.OFF  # of the tick before

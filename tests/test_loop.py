@@ -191,6 +191,18 @@ def test_a_refused_start_writes_nothing():
     assert bench.robot.commands == []
 
 
+def test_a_log_that_takes_no_such_records_is_found_before_the_first_torque():
+    bench = Bench()
+
+    def require(dtype: np.dtype) -> None:
+        raise UsageError(f"found {dtype['joint_pos'].shape}")
+
+    bench.log.require = require  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match=r"found \(12,\)"):
+        bench.run()
+    assert bench.monitor.state is State.OFF and bench.robot.reads == 0
+
+
 def test_a_monitor_that_has_seen_a_fault_does_not_run_again():
     bench = Bench()
     bench.at[STAND_TICKS + 20] = unplug(bench)
