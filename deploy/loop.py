@@ -96,13 +96,15 @@ def run(
             too, so it must not wait for anything.
 
     Raises:
-        UsageError: the monitor is in no state to start, or the log is not made for this robot and
-            this command.
+        UsageError: the monitor is in no state to start, the duration is no number, or the log is
+            not made for this robot and this command.
         PolicyError: the policy's rehearsal found it unfit; nothing was written.
         DeviceError: the port was gone before the first sample, or in a dry run.
     """
     if not monitor.dry_run and monitor.state not in (State.OFF, State.STAND):
         raise UsageError(f"run: found state {monitor.state.name}, allowed is OFF or STAND")
+    if math.isnan(duration):  # it would never be over
+        raise UsageError("duration: found nan, allowed is a number of seconds, or inf")
     loop = _Loop(robot, source, policy, monitor, schedule, clock or RealClock(), log, on_tick)
     if not monitor.dry_run and monitor.state is State.OFF:
         monitor.start()
@@ -135,6 +137,7 @@ class _Loop:
             log.require(self._record.dtype)
         self._tally = Tally(len(robot.joints))
         self._sample: Sample | None = None
+        self._unseen: Sample | None = None  # of the rehearsal, for the first tick to refuse
         self._state = State.OFF  # of the tick before
         self._stopped = ""  # by whom, as in `RunSummary`
         self._origin = clock.now()  # when tick 0 begins [s]
@@ -249,7 +252,7 @@ class _Loop:
     def _read(self) -> Sample:
         """A sample; when the port is gone, the last one, grown old."""
         try:
-            sample = self._source.read()
+            sample = self._unseen or self._source.read()
         except DeviceError as error:
             last = self._sample
             if last is None or self._monitor.dry_run:
@@ -260,16 +263,18 @@ class _Loop:
             sample = replace(
                 last, time=now, age=last.age + passed, imu_age=last.imu_age + passed, wire_notes=()
             )
-        self._sample = sample
+        self._sample, self._unseen = sample, None
         return sample
 
     def _rehearse(self) -> None:
         """Ask the policy while nothing is under torque: what it cannot take shows here, not in RUN.
 
-        A sample that it must not see is no sample to start from either: the monitor refuses it.
+        A sample that it must not see is no sample to start from either: the first tick is judged by
+        it, and the monitor refuses.
         """
         sample = self._source.read()
         if non_finite(sample, self._robot):
+            self._unseen = sample
             return
         self._policy.reset()
         decision = self._policy.act(sample, self._schedule.at(0.0), 0)

@@ -191,6 +191,17 @@ def test_a_refused_start_writes_nothing():
     assert bench.robot.commands == []
 
 
+def test_a_first_sample_that_no_policy_may_see_is_none_to_start_from():
+    bench = Bench()
+    first = replace(bench.robot.read(), gyro=np.full(3, np.nan))
+    samples = iter([first])
+    bench.robot.spoil = lambda sample: next(samples, sample)
+    summary = bench.run()
+    assert summary.fault is Fault.START_REFUSED
+    assert "gyro[0]: found nan" in summary.cause
+    assert bench.robot.commands == [] and bench.policy.asked == []
+
+
 def test_a_log_that_takes_no_such_records_is_found_before_the_first_torque():
     bench = Bench()
 
@@ -201,6 +212,13 @@ def test_a_log_that_takes_no_such_records_is_found_before_the_first_torque():
     with pytest.raises(UsageError, match=r"found \(12,\)"):
         bench.run()
     assert bench.monitor.state is State.OFF and bench.robot.reads == 0
+
+
+def test_a_duration_that_is_no_number_is_refused():
+    bench = Bench()
+    with pytest.raises(UsageError, match="duration: found nan"):
+        bench.run(duration=np.nan)
+    assert bench.robot.reads == 0
 
 
 def test_a_monitor_that_has_seen_a_fault_does_not_run_again():
