@@ -44,7 +44,9 @@ class Policy(Protocol):
 
     def reset(self) -> None: ...
 
-    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision: ...
+    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
+        """Raises PolicyError where it has no decision."""
+        ...
 
 
 class Log(Protocol):
@@ -98,7 +100,8 @@ def run(
     Raises:
         UsageError: the monitor is in no state to start, the duration is no number, or the log is
             not made for this robot and this command.
-        PolicyError: the policy's rehearsal found it unfit; nothing was written.
+        PolicyError: the policy's rehearsal found it unfit, and nothing was written; or in a dry
+            run, it had no decision.
         DeviceError: the port was gone before the first sample, or in a dry run.
     """
     if not monitor.dry_run and monitor.state not in (State.OFF, State.STAND):
@@ -296,7 +299,13 @@ class _Loop:
         command = self._schedule.at(ticks * self._period)
         if non_finite(sample, self._robot):  # it would stay in the policy's memory
             return command, None
-        return command, self._policy.act(sample, command, ticks)
+        try:
+            return command, self._policy.act(sample, command, ticks)
+        except PolicyError as error:  # the monitor holds, and may go on
+            if self._monitor.dry_run:
+                raise
+            self._monitor.tell(str(error))
+            return command, None
 
     def _show(self, sample: Sample, verdict: Verdict) -> None:
         """To whoever watches: not worth a robot's fall."""
