@@ -68,12 +68,12 @@ class SafetyMonitor:
         self._drive = drive_for(robot, output)
         self._no_reasons = np.zeros(len(robot.joints), np.uint8)
         self._supervisor = Supervisor(robot)
-        self._watch = SensorWatch(robot, output)
+        self._watch = SensorWatch(robot, output)  # of this start
         self._moving = State.OFF  # the phase that began at `_from`
         self._from = np.full(len(robot.joints), np.nan)  # where standing or lying began [rad]
         self._refused_since = math.inf  # decisions [s]
         self._rehearsed = Fault.NONE  # of the last tick of a dry run
-        self._ours = False  # a powered command was tried: OFF is ours to send
+        self._ours = False  # a powered command of this start was tried: OFF is ours to send
         self._powered_since = math.inf  # a powered command went through [s]
 
     @property
@@ -102,7 +102,7 @@ class SafetyMonitor:
 
     @property
     def in_charge(self) -> bool:
-        """A powered command was tried, so that switching off is this monitor's business."""
+        """A powered command of this start was tried: switching off is this monitor's business."""
         return self._ours
 
     @property
@@ -123,7 +123,9 @@ class SafetyMonitor:
         if self.dry_run:
             raise UsageError("a dry run never starts the robot")
         self._supervisor.start()
-        self._powered_since = math.inf
+        # What was seen or switched on in an earlier run is none of this one's.
+        self._watch = SensorWatch(self._robot, self.output)
+        self._ours, self._powered_since = False, math.inf
 
     def stop(self) -> bool:
         """Lie down softly, damp, torque off; False where that is under way or done."""

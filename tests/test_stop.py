@@ -152,7 +152,7 @@ def test_a_check_that_fails_before_the_first_torque_enables_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ):
     bench = Bench()
-    monkeypatch.setattr(bench.monitor._watch, "inspect", lambda *_: 1 / 0)
+    monkeypatch.setattr("surefoot.deploy.watch.SensorWatch.inspect", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         bench.run()
     assert bench.robot.commands == []
