@@ -19,7 +19,7 @@ import numpy as np
 from ..hardware.interface import Mode, Sample
 from ..models.errors import DeviceError, PolicyError, UsageError
 from ..models.robot import Robot
-from .checks import non_finite, unfit
+from .checks import check_decision, non_finite
 from .clock import Clock, RealClock
 from .log.format import Level, tick_dtype
 from .log.record import Times, fill
@@ -29,8 +29,8 @@ from .schedule import Schedule
 from .stop import StopRequest
 from .verdict import Decision, State, Verdict
 
-FAREWELLS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
-PERSISTENCE = 3.0  # OFF to motors that were not seen off: a connector may come back [s]
+OFF_REPEATS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
+OFF_PATIENCE = 3.0  # OFF to motors that were not seen off: a connector may come back [s]
 
 
 class SensorSource(Protocol):
@@ -153,16 +153,16 @@ class _Loop:
     def run(self, duration: float, stop: StopRequest) -> RunSummary:
         if not self._monitor.dry_run:
             self._rehearse()
-        farewells = 0
-        while farewells < FAREWELLS:
+        offs = 0
+        while offs < OFF_REPEATS:
             stop.beat()
-            self._heed(duration, stop)
+            self._check_stop(duration, stop)
             if self._monitor.dry_run and (stop.asked or self._run_ticks * self._period >= duration):
                 self._stopped = "operator" if stop.asked else ""
                 break
             self._one_tick()
-            farewells += self._monitor.ended and not self._monitor.dry_run
-        self._persist(stop)
+            offs += self._monitor.ended and not self._monitor.dry_run
+        self._retry_off(stop)
         figures = summarise(self._tally.ticks, self._robot.joint_names)
         return RunSummary(
             fault=self._monitor.fault,
@@ -173,13 +173,13 @@ class _Loop:
             figures=figures,
         )
 
-    def _persist(self, stop: StopRequest) -> None:
+    def _retry_off(self, stop: StopRequest) -> None:
         """OFF for a while to motors that were not seen off, unless somebody presses once more."""
-        monitor, until, presses = self._monitor, self._clock.now() + PERSISTENCE, stop.presses
+        monitor, until, presses = self._monitor, self._clock.now() + OFF_PATIENCE, stop.presses
         if monitor.in_charge and (left := monitor.torque_left_on):
             monitor.tell(
                 f"TORQUE MAY STILL BE ON: {', '.join(left)}; trying to switch it off for "
-                f"{PERSISTENCE:g} s, Ctrl-C ends that"
+                f"{OFF_PATIENCE:g} s, Ctrl-C ends that"
             )
             while monitor.torque_left_on and self._clock.now() < until and stop.presses == presses:
                 stop.beat()
@@ -194,11 +194,11 @@ class _Loop:
         if not self._monitor.in_charge:
             return
         damping = math.ceil(self._robot.safety.damp_time / self._period)
-        for mode in [Mode.DAMP] * damping + [Mode.OFF] * FAREWELLS:
+        for mode in [Mode.DAMP] * damping + [Mode.OFF] * OFF_REPEATS:
             self._monitor.force(mode)
             self._clock.sleep_until(self._clock.now() + self._period)
 
-    def _heed(self, duration: float, stop: StopRequest) -> None:
+    def _check_stop(self, duration: float, stop: StopRequest) -> None:
         """Whether it is time to end."""
         if stop.insists:
             acted = self._monitor.damp("stopped twice: yielding at once")
@@ -281,7 +281,7 @@ class _Loop:
             return
         self._policy.reset()
         decision = self._policy.act(sample, self._schedule.at(0.0), 0)
-        fault, text = unfit(decision, len(self._robot.joints), self._monitor.output)
+        fault, text = check_decision(decision, len(self._robot.joints), self._monitor.output)
         if fault:
             raise PolicyError(text)
         self._origin = self._clock.now()

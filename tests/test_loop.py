@@ -18,7 +18,7 @@ from loop_bench import (
     spread,
 )
 from surefoot.deploy.log.format import Level
-from surefoot.deploy.loop import FAREWELLS
+from surefoot.deploy.loop import OFF_REPEATS
 from surefoot.deploy.schedule import Schedule
 from surefoot.deploy.verdict import Decision, Fault, State
 from surefoot.hardware.interface import Mode, Sample
@@ -36,7 +36,7 @@ def test_a_whole_run():
     assert figures.states["RUN"].seconds == pytest.approx(1.0, abs=2.5 * PERIOD)
     assert figures.states["STAND"].seconds == pytest.approx(STAND_TICKS * PERIOD)
     assert figures.states["DAMP"].seconds == pytest.approx(DAMP_TICKS * PERIOD)
-    assert bench.robot.modes[-FAREWELLS:] == [Mode.OFF] * FAREWELLS
+    assert bench.robot.modes[-OFF_REPEATS:] == [Mode.OFF] * OFF_REPEATS
     assert spread(figures, "period").p50 == pytest.approx(PERIOD)
     assert spread(figures, "period").max == pytest.approx(PERIOD)
     assert spread(figures, "infer").p50 == pytest.approx(0.004)
