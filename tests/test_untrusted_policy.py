@@ -199,12 +199,13 @@ def test_a_graph_that_fails_for_a_tick_is_held_over():
     assert any("the policy cannot be run: " in text for _, text in bench.log.events)
 
 
-def test_a_graph_that_fails_is_held_over_and_then_damped():
+def test_a_graph_that_fails_is_held_over_and_then_damped(capfd: pytest.CaptureFixture[str]):
     bench = bench_for(failing())
     commands = Schedule.of([(0.0, [0.1, 0, 0]), (0.2, [11.0, 0, 0])])
     summary = bench.run(duration=10.0, schedule=commands)
     assert summary.fault is Fault.POLICY_STALLED
     assert bench.states == ["STAND", "RUN", "HOLD", "DAMP", "FAULT"]
+    assert capfd.readouterr() == ("", ""), "a terminal that is stopped would stop the loop"
 
 
 def test_a_graph_that_fails_on_the_first_command_is_found_before_the_first_torque():
