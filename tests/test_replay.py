@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import MakeLog
+from loop_bench import STAND_TICKS, Bench
 from surefoot.deploy.controller import Controller
 from surefoot.deploy.log.format import tick_dtype
 from surefoot.deploy.log.reader import RunLog, read_log
-from surefoot.deploy.verdict import State
+from surefoot.deploy.verdict import Fault, State
 from surefoot.deploy.workstation.replay import (
     OTHER_MACHINE_TOLERANCE,
     logged_robot,
@@ -122,6 +123,10 @@ def recorded(*runs: Sequence[int], policy: bytes = STATEFUL, dropped: int = 0) -
             decision = controller.decide({name: np.atleast_1d(row[name]) for name in names}, tick)
             row["action"], row["joint_target"] = decision.action, decision.wanted
             rows.append(row)
+    return log_of(rows, policy, dropped)
+
+
+def log_of(rows: list[np.ndarray], policy: bytes, dropped: int = 0) -> RunLog:
     metadata = {"versions": {"processor": processor(), **versions("onnxruntime")}}
     return RunLog(
         Path("run.mcap"), ROBOT.joint_names, ("vx", "vy", "yaw_rate"), (), np.array(rows), (),
@@ -133,6 +138,24 @@ def test_skipped_ticks_are_no_gap_in_a_log():
     # After 8 the memory is older than `hold_after` and begins anew.
     replay = replay_policy(recorded([*range(5), 6, 7, 8, 12, 13]), ROBOT)
     assert (replay.ticks, replay.not_compared, replay.agrees) == (10, 0, True)
+
+
+def test_a_run_with_gaps_in_its_memory_is_replayed():
+    """One tick without a sensor value, three of them, and two that are skipped."""
+    bench = Bench()
+    bench.policy = Controller(STATEFUL, ROBOT)  # type: ignore[assignment]
+
+    def blind(yes: bool) -> None:
+        gyro = {"gyro": np.full(3, np.nan)} if yes else {}
+        bench.robot.spoil = lambda sample: replace(sample, **gyro)
+
+    for first, ticks in ((10, 1), (20, 3)):
+        bench.at[STAND_TICKS + first] = lambda: blind(True)
+        bench.at[STAND_TICKS + first + ticks] = lambda: blind(False)
+    bench.at[STAND_TICKS + 5] = lambda: bench.clock.pass_by(0.07)
+    assert bench.run(duration=1.0).fault is Fault.NONE
+    replay = replay_policy(log_of(bench.log.records, STATEFUL), ROBOT)
+    assert (replay.ticks, replay.not_compared, replay.agrees) == (50 - 1 - 3 - 2, 0, True)
 
 
 def test_a_policy_with_a_state_is_compared_up_to_the_first_gap():
