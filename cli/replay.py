@@ -95,9 +95,17 @@ def report_policy(console: Console, replay: PolicyReplay) -> dict[str, Any]:
         f"largest difference {replay.largest_difference:.3g}"
     )
     console.print(Text.assemble("Policy ", verdict, figures))
+    if replay.not_compared:
+        console.print(
+            f"{replay.not_compared} ticks not compared: records are missing before them, so what "
+            "the policy remembered is not known.",
+            style="yellow",
+            soft_wrap=True,
+        )
     return {
         "agrees": replay.agrees,
         "ticks": replay.ticks,
+        "not_compared": replay.not_compared,
         "identical": replay.identical,
         "largest_difference": replay.largest_difference,
         "compared": "bits" if replay.same_machine else "tolerance",

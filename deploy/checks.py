@@ -28,7 +28,7 @@ SLOW_STALE = 2.0  # age from which voltage, temperature and the like say nothing
 class Reaction(IntEnum):
     """What a finding calls for, from the mildest."""
 
-    BEAR = 0  # go on: it ends a run only where it comes again and again
+    CONTINUE = 0  # it ends a run only where it comes again and again
     HOLD = 1  # keep the last target, as long as the finding lasts
     LIE = 2  # the motors still obey: lie down softly, then end
     DAMP = 3  # yield, then end
@@ -66,7 +66,7 @@ def non_finite(sample: Sample, robot: Robot) -> str:
     return (
         non_finite_motors(sample)
         or (non_finite_imu(sample) if robot.imu else "")
-        or unfelt(sample, robot)
+        or bad_contact_force(sample, robot)
     )
 
 
@@ -85,7 +85,7 @@ def non_finite_imu(sample: Sample) -> str:
     return _first_bad(gyro=sample.gyro, gravity=sample.gravity, acceleration=sample.acceleration)
 
 
-def unfelt(sample: Sample, robot: Robot) -> str:
+def bad_contact_force(sample: Sample, robot: Robot) -> str:
     """What is wrong with the contact forces; '' if nothing is, or where nobody reads them."""
     force, sensors = sample.contact_force, robot.contact_sensors
     if bad := _first_bad(contact_force=force):
@@ -103,7 +103,7 @@ def unfelt(sample: Sample, robot: Robot) -> str:
     return ""
 
 
-def unfit(decision: Decision | None, n: int, output: Output) -> tuple[Fault, str]:
+def check_decision(decision: Decision | None, n: int, output: Output) -> tuple[Fault, str]:
     """Why a decision cannot be used: the fault, and what was found. Any NaN refuses it whole.
 
     `output` is what the n joints are driven by: a torque is no angle.

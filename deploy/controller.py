@@ -38,7 +38,9 @@ BROKEN_FILE = (
 class Controller:
     """A policy with its memory: the previous action, and the state where it has one.
 
-    Outputs that are not sound leave the memory as it was, so that it may recover from them.
+    Outputs that are not sound leave the memory as it was, so that it may recover from them. Where
+    no decision was sound for longer than `hold_after`, the state begins anew: the past that it
+    holds does not lead up to the present. The previous action stays, as the joints are held by it.
     """
 
     def __init__(self, policy: str | Path | bytes, robot: Robot) -> None:
@@ -63,11 +65,13 @@ class Controller:
         self._check_signature(robot)
         self._clock_ticks = round(self.contract.clock_period / robot.control_period)
         self._period = robot.control_period
+        self._patience = robot.safety.hold_after  # of the state, without a sound decision [s]
         self._widths = {wire.name: wire.shape[-1] for wire in self._session.get_inputs()}
         self.input_names = list(self._widths)
         outputs = {wire.name: wire.shape[-1] for wire in self._session.get_outputs()}
         self._outputs = list(outputs)
         self._has_state = "state" in self.input_names
+        self._initial_state = np.asarray(self.contract.initial_state or [], np.float32)
         judged = ["action", self.contract.output, *(["next_state"] if self._has_state else [])]
         self._judged = {name: outputs[name] for name in judged}
         self.reset()
@@ -76,13 +80,14 @@ class Controller:
     def reset(self) -> None:
         """Forget the past: to be called when a run begins."""
         self._previous_action = np.zeros(len(self.contract.joints), np.float32)
-        self._state = np.asarray(self.contract.initial_state or [], np.float32)
+        self._state = self._initial_state
+        self._remembered: int | None = None  # tick of the last sound decision
 
     def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
         """One decision. `tick` counts control periods since RUN began, skipped ones included.
 
         Raises:
-            PolicyError: an input has another width than the policy takes.
+            PolicyError: see `decide`.
         """
         inputs = {
             "joint_pos": sample.joint_pos,
@@ -93,19 +98,37 @@ class Controller:
             "command": command,
             "previous_action": self._previous_action,
             "clock": np.array([tick % self._clock_ticks * self._period]),
-            "state": self._state,
         }
+        return self.decide(inputs, tick)
+
+    def decide(self, inputs: Mapping[str, np.ndarray], tick: int) -> Decision:
+        """One decision on inputs by name, each (width,), and on the state as it is remembered.
+
+        `tick` counts control periods, from wherever.
+
+        Raises:
+            PolicyError: an input has another width than the policy takes, or it cannot be run on
+                such inputs.
+        """
+        if self._remembered is not None:
+            without = (tick - self._remembered - 1) * self._period
+            if without > self._patience:
+                self._state = self._initial_state
+        inputs = {**inputs, "state": self._state}
         for name, width in self._widths.items():
             if inputs[name].shape != (width,):
                 raise PolicyError(
                     f"input '{name}': found shape {inputs[name].shape}, the policy takes ({width},)"
                 )
-        outputs = self.infer({name: inputs[name] for name in self.input_names})
+        asked = {name: np.asarray(inputs[name], np.float32) for name in self.input_names}
+        try:
+            outputs = self.infer(asked)
+        except BROKEN_FILE as error:
+            raise PolicyError(f"the policy cannot be run: {first_line(error)}") from None
         if self.sound(outputs):  # else it would spoil every decision after it
-            self._previous_action = outputs["action"]
+            self._previous_action, self._remembered = outputs["action"], tick
             if self._has_state:
                 self._state = outputs["next_state"]
-        asked = {name: np.asarray(inputs[name], np.float32) for name in self.input_names}
         output = self.contract.output
         wanted = outputs[output].astype(np.float64)
         next_state = outputs["next_state"] if self._has_state else None
@@ -199,6 +222,15 @@ class Controller:
                     f"{where}: output '{contract.output}' is off by {error:.3g} from {law}, with "
                     f"action_scale = {contract.action_scale}, allowed is {contract.tolerance:g}"
                 )
+        if self._has_state and not any(map(self._begins, contract.golden)):
+            raise PolicyError(
+                "golden pairs: found none whose state is the initial_state, allowed is one or "
+                "more: every run begins with it"
+            )
+
+    def _begins(self, pair: GoldenPair) -> bool:
+        """Whether a golden pair, found sound, shows what the policy does where a run begins."""
+        return np.array_equal(np.asarray(pair.inputs["state"], np.float32), self._initial_state)
 
     def _check_golden_pair(self, where: str, pair: GoldenPair) -> None:
         """Refuse vectors that are not the graph's, or not finite."""
@@ -247,7 +279,7 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are exceptions; a terminal may be stopped
     try:
         session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"], enable_fallback=0

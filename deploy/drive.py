@@ -21,19 +21,19 @@ class Drive(Protocol):
     """Makes commands of targets and of a policy's output; sends none. Arrays have shape (n,)."""
 
     limits: Limits
-    target: np.ndarray  # to which the joints are led, or held at; NaN before the first [rad]
+    target: np.ndarray  # that the joints track, or are held at; NaN before the first [rad]
 
     def begin(self, sample: Sample) -> None:
         """Let the first target be where the joints are."""
         ...
 
-    def lead(
+    def track(
         self, target: np.ndarray, cap: np.ndarray, sample: Sample
     ) -> tuple[Command, np.ndarray]:
         """Towards a target [rad] with so much torque at most [N·m]; the command and `Reason`s."""
         ...
 
-    def obey(self, wanted: np.ndarray | None, sample: Sample) -> tuple[Command, np.ndarray]:
+    def apply(self, wanted: np.ndarray | None, sample: Sample) -> tuple[Command, np.ndarray]:
         """What a policy wants, a target [rad] or a torque [N·m]; the command and `Reason`s.
 
         None, before it has been asked, keeps the last target.
@@ -62,20 +62,20 @@ class TargetDrive:
         """See `Drive.begin`."""
         self.target = sample.joint_pos.copy()
 
-    def lead(
+    def track(
         self, target: np.ndarray, cap: np.ndarray, sample: Sample
     ) -> tuple[Command, np.ndarray]:
-        """See `Drive.lead`."""
+        """See `Drive.track`."""
         self._cap = cap
         self.target, reasons = limit_target(
             self.limits, target, self.target, sample.joint_pos, sample.joint_vel
         )
         return Command(Mode.TRACK, self.target, cap), reasons
 
-    def obey(self, wanted: np.ndarray | None, sample: Sample) -> tuple[Command, np.ndarray]:
-        """See `Drive.obey`."""
+    def apply(self, wanted: np.ndarray | None, sample: Sample) -> tuple[Command, np.ndarray]:
+        """See `Drive.apply`."""
         wanted = self.target if wanted is None else wanted
-        return self.lead(wanted, self.limits.torque, sample)
+        return self.track(wanted, self.limits.torque, sample)
 
     def hold(self, sample: Sample, now: float) -> Command:
         """See `Drive.hold`."""
@@ -95,10 +95,10 @@ class TorqueDrive:
         """See `Drive.begin`."""
         self.target = sample.joint_pos.copy()
 
-    def lead(
+    def track(
         self, target: np.ndarray, cap: np.ndarray, sample: Sample
     ) -> tuple[Command, np.ndarray]:
-        """See `Drive.lead`."""
+        """See `Drive.track`."""
         pos, vel = sample.joint_pos, sample.joint_vel
         self._cap = cap
         self.target, on_target = limit_target(self.limits, target, self.target, pos, vel)
@@ -106,10 +106,10 @@ class TorqueDrive:
         torque, on_torque = limit_torque(replace(self.limits, torque=cap), torque, pos, vel)
         return Command(Mode.TORQUE, torque=torque, torque_cap=cap), on_target | on_torque
 
-    def obey(self, wanted: np.ndarray | None, sample: Sample) -> tuple[Command, np.ndarray]:
-        """See `Drive.obey`. Should it come to a hold, the joints are held where they are now."""
+    def apply(self, wanted: np.ndarray | None, sample: Sample) -> tuple[Command, np.ndarray]:
+        """See `Drive.apply`. Should it come to a hold, the joints are held where they are now."""
         if wanted is None:
-            return self.lead(self.target, self.limits.torque, sample)
+            return self.track(self.target, self.limits.torque, sample)
         self.target, self._cap = sample.joint_pos.copy(), self.limits.torque
         torque, reasons = limit_torque(self.limits, wanted, sample.joint_pos, sample.joint_vel)
         return Command(Mode.TORQUE, torque=torque, torque_cap=self._cap), reasons

@@ -19,7 +19,7 @@ import numpy as np
 from ..hardware.interface import Mode, Sample
 from ..models.errors import DeviceError, PolicyError, UsageError
 from ..models.robot import Robot
-from .checks import non_finite, unfit
+from .checks import check_decision, non_finite
 from .clock import Clock, RealClock
 from .log.format import Level, tick_dtype
 from .log.record import Times, fill
@@ -29,8 +29,8 @@ from .schedule import Schedule
 from .stop import StopRequest
 from .verdict import Decision, State, Verdict
 
-FAREWELLS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
-PERSISTENCE = 3.0  # OFF to motors that were not seen off: a connector may come back [s]
+OFF_REPEATS = 5  # ticks of OFF at the end: OFF is not answered, and one may be lost on the wire
+OFF_PATIENCE = 3.0  # OFF to motors that were not seen off: a connector may come back [s]
 
 
 class SensorSource(Protocol):
@@ -44,11 +44,17 @@ class Policy(Protocol):
 
     def reset(self) -> None: ...
 
-    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision: ...
+    def act(self, sample: Sample, command: np.ndarray, tick: int) -> Decision:
+        """Raises PolicyError where it has no decision."""
+        ...
 
 
 class Log(Protocol):
-    """Where records and events go; neither blocks nor raises."""
+    """Where records and events go; neither blocks, and once the run has begun neither raises."""
+
+    def require(self, dtype: np.dtype) -> object:
+        """Raise UsageError unless it takes records of this dtype."""
+        ...
 
     def record(self, record: Any) -> object: ...
 
@@ -92,15 +98,19 @@ def run(
             too, so it must not wait for anything.
 
     Raises:
-        UsageError: the monitor is in no state to start.
-        PolicyError: the policy's rehearsal found it unfit; nothing was written.
+        UsageError: the monitor is in no state to start, the duration is no number, or the log is
+            not made for this robot and this command.
+        PolicyError: the policy's rehearsal found it unfit, and nothing was written; or in a dry
+            run, it had no decision.
         DeviceError: the port was gone before the first sample, or in a dry run.
     """
+    if not monitor.dry_run and monitor.state not in (State.OFF, State.STAND):
+        raise UsageError(f"run: found state {monitor.state.name}, allowed is OFF or STAND")
+    if math.isnan(duration):  # it would never be over
+        raise UsageError("duration: found nan, allowed is a number of seconds, or inf")
+    loop = _Loop(robot, source, policy, monitor, schedule, clock or RealClock(), log, on_tick)
     if not monitor.dry_run and monitor.state is State.OFF:
         monitor.start()
-    if not monitor.dry_run and monitor.state is not State.STAND:
-        raise UsageError(f"run: found state {monitor.state.name}, allowed is OFF or STAND")
-    loop = _Loop(robot, source, policy, monitor, schedule, clock or RealClock(), log, on_tick)
     try:
         return loop.run(duration, stop or StopRequest())
     except BaseException as error:
@@ -126,8 +136,11 @@ class _Loop:
         self._no_command = np.zeros(schedule.commands.shape[1])
         widths = (len(robot.joints), len(self._no_command), len(robot.contact_sensors))
         self._record = np.zeros((), tick_dtype(*widths))
+        if log:
+            log.require(self._record.dtype)
         self._tally = Tally(len(robot.joints))
         self._sample: Sample | None = None
+        self._unseen: Sample | None = None  # of the rehearsal, for the first tick to refuse
         self._state = State.OFF  # of the tick before
         self._stopped = ""  # by whom, as in `RunSummary`
         self._origin = clock.now()  # when tick 0 begins [s]
@@ -140,16 +153,16 @@ class _Loop:
     def run(self, duration: float, stop: StopRequest) -> RunSummary:
         if not self._monitor.dry_run:
             self._rehearse()
-        farewells = 0
-        while farewells < FAREWELLS:
+        offs = 0
+        while offs < OFF_REPEATS:
             stop.beat()
-            self._heed(duration, stop)
+            self._check_stop(duration, stop)
             if self._monitor.dry_run and (stop.asked or self._run_ticks * self._period >= duration):
                 self._stopped = "operator" if stop.asked else ""
                 break
             self._one_tick()
-            farewells += self._monitor.ended and not self._monitor.dry_run
-        self._persist(stop)
+            offs += self._monitor.ended and not self._monitor.dry_run
+        self._retry_off(stop)
         figures = summarise(self._tally.ticks, self._robot.joint_names)
         return RunSummary(
             fault=self._monitor.fault,
@@ -160,13 +173,13 @@ class _Loop:
             figures=figures,
         )
 
-    def _persist(self, stop: StopRequest) -> None:
+    def _retry_off(self, stop: StopRequest) -> None:
         """OFF for a while to motors that were not seen off, unless somebody presses once more."""
-        monitor, until, presses = self._monitor, self._clock.now() + PERSISTENCE, stop.presses
+        monitor, until, presses = self._monitor, self._clock.now() + OFF_PATIENCE, stop.presses
         if monitor.in_charge and (left := monitor.torque_left_on):
             monitor.tell(
                 f"TORQUE MAY STILL BE ON: {', '.join(left)}; trying to switch it off for "
-                f"{PERSISTENCE:g} s, Ctrl-C ends that"
+                f"{OFF_PATIENCE:g} s, Ctrl-C ends that"
             )
             while monitor.torque_left_on and self._clock.now() < until and stop.presses == presses:
                 stop.beat()
@@ -181,11 +194,11 @@ class _Loop:
         if not self._monitor.in_charge:
             return
         damping = math.ceil(self._robot.safety.damp_time / self._period)
-        for mode in [Mode.DAMP] * damping + [Mode.OFF] * FAREWELLS:
+        for mode in [Mode.DAMP] * damping + [Mode.OFF] * OFF_REPEATS:
             self._monitor.force(mode)
             self._clock.sleep_until(self._clock.now() + self._period)
 
-    def _heed(self, duration: float, stop: StopRequest) -> None:
+    def _check_stop(self, duration: float, stop: StopRequest) -> None:
         """Whether it is time to end."""
         if stop.insists:
             acted = self._monitor.damp("stopped twice: yielding at once")
@@ -242,7 +255,7 @@ class _Loop:
     def _read(self) -> Sample:
         """A sample; when the port is gone, the last one, grown old."""
         try:
-            sample = self._source.read()
+            sample = self._unseen or self._source.read()
         except DeviceError as error:
             last = self._sample
             if last is None or self._monitor.dry_run:
@@ -253,20 +266,22 @@ class _Loop:
             sample = replace(
                 last, time=now, age=last.age + passed, imu_age=last.imu_age + passed, wire_notes=()
             )
-        self._sample = sample
+        self._sample, self._unseen = sample, None
         return sample
 
     def _rehearse(self) -> None:
         """Ask the policy while nothing is under torque: what it cannot take shows here, not in RUN.
 
-        A sample that it must not see is no sample to start from either: the monitor refuses it.
+        A sample that it must not see is no sample to start from either: the first tick is judged by
+        it, and the monitor refuses.
         """
         sample = self._source.read()
         if non_finite(sample, self._robot):
+            self._unseen = sample
             return
         self._policy.reset()
         decision = self._policy.act(sample, self._schedule.at(0.0), 0)
-        fault, text = unfit(decision, len(self._robot.joints), self._monitor.output)
+        fault, text = check_decision(decision, len(self._robot.joints), self._monitor.output)
         if fault:
             raise PolicyError(text)
         self._origin = self._clock.now()
@@ -284,7 +299,13 @@ class _Loop:
         command = self._schedule.at(ticks * self._period)
         if non_finite(sample, self._robot):  # it would stay in the policy's memory
             return command, None
-        return command, self._policy.act(sample, command, ticks)
+        try:
+            return command, self._policy.act(sample, command, ticks)
+        except PolicyError as error:  # the monitor holds, and may go on
+            if self._monitor.dry_run:
+                raise
+            self._monitor.tell(str(error))
+            return command, None
 
     def _show(self, sample: Sample, verdict: Verdict) -> None:
         """To whoever watches: not worth a robot's fall."""

@@ -27,7 +27,7 @@ from ..hardware.interface import Command, Mode, RobotInterface, Sample
 from ..models.errors import DeviceError, EnableRefused, UsageError
 from ..models.limits import Output
 from ..models.robot import Robot
-from .checks import Finding, Reaction, unfelt, unfit
+from .checks import Finding, Reaction, bad_contact_force, check_decision
 from .drive import drive_for
 from .preflight import preflight
 from .supervisor import Supervisor
@@ -68,12 +68,12 @@ class SafetyMonitor:
         self._drive = drive_for(robot, output)
         self._no_reasons = np.zeros(len(robot.joints), np.uint8)
         self._supervisor = Supervisor(robot)
-        self._watch = SensorWatch(robot, output)
+        self._watch = SensorWatch(robot, output)  # of this start
         self._moving = State.OFF  # the phase that began at `_from`
         self._from = np.full(len(robot.joints), np.nan)  # where standing or lying began [rad]
         self._refused_since = math.inf  # decisions [s]
         self._rehearsed = Fault.NONE  # of the last tick of a dry run
-        self._ours = False  # a powered command was tried: OFF is ours to send
+        self._ours = False  # a powered command of this start was tried: OFF is ours to send
         self._powered_since = math.inf  # a powered command went through [s]
 
     @property
@@ -102,7 +102,7 @@ class SafetyMonitor:
 
     @property
     def in_charge(self) -> bool:
-        """A powered command was tried, so that switching off is this monitor's business."""
+        """A powered command of this start was tried: switching off is this monitor's business."""
         return self._ours
 
     @property
@@ -123,7 +123,9 @@ class SafetyMonitor:
         if self.dry_run:
             raise UsageError("a dry run never starts the robot")
         self._supervisor.start()
-        self._powered_since = math.inf
+        # What was seen or switched on in an earlier run is none of this one's.
+        self._watch = SensorWatch(self._robot, self.output)
+        self._ours, self._powered_since = False, math.inf
 
     def stop(self) -> bool:
         """Lie down softly, damp, torque off; False where that is under way or done."""
@@ -190,24 +192,25 @@ class SafetyMonitor:
     # --- what is wrong ----------------------------------------------------------------------------
 
     def _deadlines(self, missed: int) -> list[Finding]:
-        """Missed deadlines: bear a few in a row, hold from half of what is allowed, then damp."""
+        """Missed deadlines: go on after a few, hold from half of what is allowed in a row, damp."""
         if not missed:
             return []
         allowed = self._robot.safety.missed_deadlines
         if missed >= allowed:
             reaction = Reaction.DAMP
         else:
-            reaction = Reaction.HOLD if 2 * missed >= allowed else Reaction.BEAR
+            reaction = Reaction.HOLD if 2 * missed >= allowed else Reaction.CONTINUE
         text = f"found {missed} deadlines missed in a row, allowed are {allowed - 1}"
         return [Finding(Fault.MISSED_DEADLINES, reaction, text)]
 
     def _refusal(self, decision: Decision | None, sample: Sample, now: float) -> list[Finding]:
         """A decision is refused whole, never clamped; refusals that last end the run."""
-        withheld = decision is None and unfelt(sample, self._robot)  # which is a finding by itself
+        # Such forces keep a sample from the policy, and are a finding by themselves.
+        withheld = decision is None and bad_contact_force(sample, self._robot)
         if withheld or not self.wants_decision:
             self._refused_since = math.inf
             return []
-        fault, text = unfit(decision, len(self._robot.joints), self.output)
+        fault, text = check_decision(decision, len(self._robot.joints), self.output)
         self._refused_since = min(self._refused_since, now) if fault else math.inf
         if not fault:
             return []
@@ -241,12 +244,12 @@ class SafetyMonitor:
         if supervisor.held:
             return drive.hold(sample, now), none
         if supervisor.phase is State.RUN:
-            return drive.obey(decision.wanted if decision else None, sample)
+            return drive.apply(decision.wanted if decision else None, sample)
         done, standing = supervisor.risen, supervisor.phase is State.STAND
         goal = self._robot.default_pose if standing else self._robot.rest_pose
         height = done if standing else 1.0 - done
         target = self._from + 0.5 * (1.0 - math.cos(math.pi * done)) * (goal - self._from)
-        return drive.lead(target, torque * (SOFTEST + (1.0 - SOFTEST) * height), sample)
+        return drive.track(target, torque * (SOFTEST + (1.0 - SOFTEST) * height), sample)
 
     def _send(self, command: Command, now: float) -> None:
         """The one place that writes to the robot."""
@@ -270,7 +273,7 @@ class SafetyMonitor:
         self, sample: Sample, decision: Decision | None, findings: list[Finding]
     ) -> Verdict:
         """A dry run's tick: judged and limited as if it ran, written to nobody."""
-        findings = [finding for finding in findings if finding.reaction > Reaction.BEAR]
+        findings = [finding for finding in findings if finding.reaction > Reaction.CONTINUE]
         before, self._rehearsed = self._rehearsed, findings[0].fault if findings else Fault.NONE
         if findings:
             if self._rehearsed is not before:
@@ -279,7 +282,7 @@ class SafetyMonitor:
         if not np.isfinite(self._drive.target).all():
             self._drive.begin(sample)
         wanted = decision.wanted if decision else None
-        command, reasons = self._drive.obey(wanted, sample)
+        command, reasons = self._drive.apply(wanted, sample)
         return self._verdict(command, Mode.OFF, reasons)
 
     def _verdict(self, command: Command, mode: Mode, reasons: np.ndarray) -> Verdict:

@@ -16,19 +16,32 @@ from ..models.errors import NonFiniteError, UsageError, require_finite
 class Schedule:
     """A command for each time since RUN began, kept until the next one.
 
-    Before the first time the first command holds.
+    Before the first time the first command holds. Raises UsageError where a number is NaN or
+    infinite, or the times do not rise: a schedule that exists is one that may be run.
     """
 
     times: np.ndarray  # rising [s]. Shape (m,)
     commands: np.ndarray  # to the policy, in its units. Shape (m, c)
+
+    def __post_init__(self) -> None:
+        try:
+            require_finite(time=self.times, command=self.commands)
+        except NonFiniteError as error:
+            raise UsageError(f"schedule: {error}") from None
+        falling = np.flatnonzero(np.diff(self.times) <= 0)
+        if falling.size:
+            first, second = self.times[falling[0]], self.times[falling[0] + 1]
+            raise UsageError(
+                f"schedule: found {second} s after {first} s, allowed are rising times"
+            )
 
     @classmethod
     def of(cls, points: Sequence[tuple[float, Sequence[float]]]) -> Schedule:
         """A schedule of (time [s], command) points.
 
         Raises:
-            UsageError: there is no point, a command has not as many numbers as the first, a number
-                is NaN or infinite, or the times do not rise.
+            UsageError: there is no point, a command has not as many numbers as the first, or it
+                is no schedule.
         """
         if not points:
             raise UsageError("schedule: found no command")
@@ -41,16 +54,6 @@ class Schedule:
                 )
         times = np.array([time for time, _ in points], dtype=np.float64)
         commands = np.array([command for _, command in points], dtype=np.float64)
-        try:
-            require_finite(time=times, command=commands)
-        except NonFiniteError as error:
-            raise UsageError(f"schedule: {error}") from None
-        falling = np.flatnonzero(np.diff(times) <= 0)
-        if falling.size:
-            first, second = times[falling[0]], times[falling[0] + 1]
-            raise UsageError(
-                f"schedule: found {second} s after {first} s, allowed are rising times"
-            )
         return cls(times, commands)
 
     @classmethod

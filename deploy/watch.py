@@ -16,13 +16,13 @@ from .checks import (
     Finding,
     Reaction,
     alert,
+    bad_contact_force,
     hot,
     low,
     non_finite_imu,
     non_finite_motors,
     silent,
     slow_stale,
-    unfelt,
     who,
 )
 from .verdict import Fault
@@ -42,7 +42,7 @@ class SensorWatch:
         self._fast_since = math.inf  # [s]
         self._attitude = AttitudeWatch(robot.safety)
         self._bad_since = math.inf  # non-finite samples [s]
-        self._unfelt_since = math.inf  # contact forces that are none [s]
+        self._bad_contact_since = math.inf  # contact forces that are none [s]
         self._sag_since = math.inf  # voltage below its bound [s]
         self._unread_since = math.inf  # an alert whose cause is not known [s]
         self._joint_pos: np.ndarray | None = None
@@ -59,13 +59,14 @@ class SensorWatch:
         """
         motors = non_finite_motors(sample)
         imu = non_finite_imu(sample) if self._robot.imu else ""
-        senseless = self._senseless(motors or imu, not motors, unfelt(sample, self._robot), now)
+        contact = bad_contact_force(sample, self._robot)
+        non_finite = self._non_finite(motors or imu, not motors, contact, now)
         if motors:  # nothing that follows could be trusted
-            return senseless
+            return non_finite
         # What a silent IMU said last would count as frozen, and says nothing about now.
         heard = self._robot.imu and not imu and sample.imu_age <= self._robot.safety.damp_after
         return [
-            *senseless,
+            *non_finite,
             *self._silent(sample, now),
             *self._motors(sample, now),
             *self._torque(sample, powered_since),
@@ -75,19 +76,19 @@ class SensorWatch:
             *self._supply(sample, now),
         ]
 
-    def _senseless(self, bad: str, imu: bool, contact: str, now: float) -> list[Finding]:
+    def _non_finite(self, bad: str, imu: bool, contact: str, now: float) -> list[Finding]:
         """Values that are none: for want of motors or IMU it yields, of forces it lies down.
 
         `bad` is what is wrong with the motors or, where `imu` says so, with the IMU alone.
         """
         patience, findings = self._robot.safety.damp_after, []
         self._bad_since = min(self._bad_since, now) if bad else math.inf
-        self._unfelt_since = min(self._unfelt_since, now) if contact else math.inf
+        self._bad_contact_since = min(self._bad_contact_since, now) if contact else math.inf
         if bad:
             reaction = Reaction.DAMP if now - self._bad_since >= patience else Reaction.HOLD
             findings.append(Finding(Fault.NON_FINITE, reaction, bad, spares_lying=imu))
         if contact:
-            reaction = Reaction.LIE if now - self._unfelt_since >= patience else Reaction.HOLD
+            reaction = Reaction.LIE if now - self._bad_contact_since >= patience else Reaction.HOLD
             findings.append(Finding(Fault.NON_FINITE, reaction, contact, spares_lying=True))
         return findings
 

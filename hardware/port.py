@@ -106,9 +106,9 @@ class SerialPort:
             return b""
         except (OSError, ValueError) as error:
             raise self._gone(error) from None
-        if not chunk:
+        if not chunk and _hung_up(descriptor):
             raise self._gone("end of file")
-        return chunk
+        return chunk  # none, too, where another process has read what was there
 
     def close(self) -> None:
         """See `Transport.close`."""
@@ -116,6 +116,13 @@ class SerialPort:
 
     def _gone(self, reason: object) -> DeviceError:
         return DeviceError(f"port {self.name}: the device is gone (unplugged?): {reason}")
+
+
+def _hung_up(descriptor: int) -> bool:
+    """Whether a device has gone, which poll(2) tells whatever it is asked for."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))
 
 
 def open_port(bus: Bus, ports: Mapping[str, str], clock: Clock) -> SerialPort:

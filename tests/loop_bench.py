@@ -52,6 +52,9 @@ class MemoryLog:
     records: list[Any] = field(default_factory=list)
     events: list[tuple[int, str]] = field(default_factory=list)
 
+    def require(self, dtype: np.dtype) -> None:
+        pass
+
     def record(self, record: Any) -> None:
         self.records.append(record.copy())
 

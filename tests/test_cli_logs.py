@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import MakeLog
+from surefoot.cli.replay import report_policy
 from surefoot.cli.tables import evaluation_table
 from surefoot.cli.terminal import open_console
 from surefoot.deploy.log.reader import read_log
 from surefoot.deploy.log.writer import LogWriter
+from surefoot.deploy.workstation.replay import PolicyReplay
 from surefoot.models.robot_file import load_robot
 from verbs import refuse, succeed, succeed_with_json
 
@@ -106,6 +108,14 @@ def test_replay_ends_with_json(capsys, run_log: Path, tmp_path: Path):
     assert set(table["sim"]["joints"]) == set(ROBOT.joint_names)
     assert 0 < table["sim"]["rms"] < 0.01
     assert "<svg" in plot.read_text()
+
+
+def test_a_replay_says_what_it_could_not_compare(capsys):
+    replay = PolicyReplay(3, 2, same_machine=True, identical=3, largest_difference=0.0)
+    table = report_policy(open_console(), replay)
+    assert (table["agrees"], table["ticks"], table["not_compared"]) == (True, 3, 2)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Policy agrees" in out and "2 ticks not compared: records are missing" in out
 
 
 def test_a_replay_that_differs_exits_with_1(capsys, run_log: Path, tmp_path: Path):

@@ -17,6 +17,7 @@ from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
 from surefoot.deploy.verdict import Fault, State
 from surefoot.hardware.interface import Sample
+from surefoot.models.errors import UsageError
 from surefoot.models.robot_file import load_robot
 
 SENSING = replace(ROBOT, contact_sensors=load_robot("biped").contact_sensors)
@@ -84,9 +85,8 @@ def test_a_failing_contact_sensor_hides_no_motor():
     assert State.HOLD not in {verdict.state for verdict in bench.verdicts}
 
 
-def test_a_log_without_the_contact_sensors_names_ends_no_run(tmp_path: Path):
+def test_a_log_without_the_contact_sensors_names_begins_no_run(tmp_path: Path):
     log = LogWriter(tmp_path / "run.mcap", ROBOT.joint_names, ["vx", "vy", "yaw rate"])
-    _, summary = go(np.zeros(4), log=log)
-    assert summary.fault is Fault.NONE
-    assert log.dropped == summary.figures.ticks
-    assert log.close().dropped == log.dropped
+    with pytest.raises(UsageError, match="and 0 contact sensors, allowed is one for 12 joints, a"):
+        go(np.zeros(4), log=log)
+    assert log.close().dropped == 0, "nothing was offered"

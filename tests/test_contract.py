@@ -261,6 +261,15 @@ def test_an_initial_state_of_another_width_than_the_graphs_is_refused():
     assert "'state' is 4 wide" in line and "2 on this robot" in line
 
 
+@pytest.mark.parametrize(
+    "edit", [set_to("initial_state", [0.0, 7.0]), lambda table: table["golden"].pop(0)]
+)
+def test_golden_pairs_that_do_not_show_how_a_run_begins_are_refused(edit):
+    assert Controller(tiny_policy(initial_state=[0.0, 8.0]), ROBOT)
+    line = refusal(tiny_policy(edit, initial_state=[0.0, 8.0]))
+    assert "golden pairs: found none whose state is the initial_state" in line
+
+
 def test_an_initial_state_without_next_state_is_refused():
     line = refusal(tiny_policy(model=graph(), initial_state=[0.0, 0.0]))
     assert "'next_state' is missing" in line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from surefoot.deploy.controller import Controller
@@ -106,6 +108,29 @@ def test_a_state_is_carried_from_tick_to_tick():
         assert decision.action == pytest.approx(expected_action(decision.inputs), abs=1e-6)
     controller.reset()
     assert controller.act(sample(5), COMMAND, 0).inputs["state"].tolist() == [0.0, 8.0]
+
+
+def test_a_state_begins_anew_after_a_gap_longer_than_hold_after():
+    controller = Controller(tiny_policy(initial_state=[0.0, 8.0]), ROBOT)
+    assert PERIOD < ROBOT.safety.hold_after < 2 * PERIOD
+    # Without a decision between them: 0, 1, 2 and 0 ticks.
+    states = {0: [0.0, 8.0], 1: [1.0, 5.0], 3: [1.5, 3.5], 6: [0.0, 8.0], 7: [1.0, 5.0]}
+    last = np.zeros(N, np.float32)
+    for tick, state in states.items():
+        decision = controller.act(sample(tick), COMMAND, tick)
+        assert decision.inputs["state"].tolist() == state
+        assert decision.inputs["previous_action"].tobytes() == last.tobytes()
+        last = decision.action
+
+
+def test_a_state_begins_anew_where_decisions_were_not_sound_for_as_long():
+    controller = Controller(tiny_policy(initial_state=[0.0, 8.0]), ROBOT)
+    broken = replace(sample(5), gyro=np.full(3, np.nan))
+    states = []
+    for tick in range(6):
+        seen = broken if tick in (2, 3) else sample(tick)
+        states.append(controller.act(seen, COMMAND, tick).inputs["state"].tolist())
+    assert states == [[0.0, 8.0], [1.0, 5.0], [1.5, 3.5], [1.5, 3.5], [0.0, 8.0], [1.0, 5.0]]
 
 
 def test_inference_has_no_memory():

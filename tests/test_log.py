@@ -209,6 +209,53 @@ def test_a_record_of_another_robot_is_dropped_and_counted(tmp_path):
     assert (summary.written, summary.dropped) == (1, 1)
 
 
+def test_a_log_for_another_robot_or_that_is_closed_is_refused_before_a_run(tmp_path):
+    log = LogWriter(tmp_path / "run.mcap", NAMES, COMMANDS)
+    log.require(tick_dtype(2, 3))
+    with pytest.raises(
+        UsageError,
+        match=r"run\.mcap: found a log for 2 joints, a command of 3 and 0 contact sensors, allowed "
+        "is one for 12 joints, a command of 1 and 4 contact sensors",
+    ):
+        log.require(tick_dtype(12, 1, 4))
+    log.close()
+    with pytest.raises(UsageError, match="found the log closed"):
+        log.require(tick_dtype(2, 3))
+
+
+def test_a_closed_log_writes_to_nobody(tmp_path):
+    """Its pipe's number may be another file's by now: that of a port to the motors."""
+    log = LogWriter(tmp_path / "run.mcap", NAMES, COMMANDS)
+    assert log.close().dropped == 0
+    end, other = os.pipe()
+    os.dup2(other, log._pipe)
+    assert not log.record(a_tick(0)) and not log.event(Level.INFO, "after the end")
+    for descriptor in {other, log._pipe}:
+        os.close(descriptor)
+    assert os.read(end, 100) == b""
+    os.close(end)
+
+
+def test_an_event_of_what_is_no_text_is_written_all_the_same(tmp_path):
+    log = LogWriter(tmp_path / "run.mcap", NAMES, COMMANDS)
+    assert log.event(Level.ERROR, "port /dev/\udcff: gone")  # a path's byte that is no UTF-8
+    log.close()
+    assert [event.text for event in read_log(log.path).events] == ["port /dev/?: gone"]
+
+
+def test_a_record_that_somebody_took_out_counts_as_dropped(tmp_path):
+    path = tmp_path / "run.mcap"
+    write_log(path, 5)
+    data = path.read_bytes()
+    records = itertools.pairwise(record_ends(data))
+    # tick, joint states, event, then tick and joint states by turns
+    begin, end = [(before, end) for (_, before), (opcode, end) in records if opcode == 5][5]
+    path.write_bytes(data[:begin] + data[end:])
+    log = read_log(path)
+    assert log.complete and log.ticks["tick"].tolist() == [0, 1, 3, 4]
+    assert log.dropped == 1
+
+
 # --- faults -----------------------------------------------------------------------------------
 
 HOST = """

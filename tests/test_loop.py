@@ -18,7 +18,7 @@ from loop_bench import (
     spread,
 )
 from surefoot.deploy.log.format import Level
-from surefoot.deploy.loop import FAREWELLS
+from surefoot.deploy.loop import OFF_REPEATS
 from surefoot.deploy.schedule import Schedule
 from surefoot.deploy.verdict import Decision, Fault, State
 from surefoot.hardware.interface import Mode, Sample
@@ -36,7 +36,7 @@ def test_a_whole_run():
     assert figures.states["RUN"].seconds == pytest.approx(1.0, abs=2.5 * PERIOD)
     assert figures.states["STAND"].seconds == pytest.approx(STAND_TICKS * PERIOD)
     assert figures.states["DAMP"].seconds == pytest.approx(DAMP_TICKS * PERIOD)
-    assert bench.robot.modes[-FAREWELLS:] == [Mode.OFF] * FAREWELLS
+    assert bench.robot.modes[-OFF_REPEATS:] == [Mode.OFF] * OFF_REPEATS
     assert spread(figures, "period").p50 == pytest.approx(PERIOD)
     assert spread(figures, "period").max == pytest.approx(PERIOD)
     assert spread(figures, "infer").p50 == pytest.approx(0.004)
@@ -189,6 +189,36 @@ def test_a_refused_start_writes_nothing():
     assert summary.fault is Fault.START_REFUSED
     assert "front_left_knee: found -1.50 rad" in summary.cause
     assert bench.robot.commands == []
+
+
+def test_a_first_sample_that_no_policy_may_see_is_none_to_start_from():
+    bench = Bench()
+    first = replace(bench.robot.read(), gyro=np.full(3, np.nan))
+    samples = iter([first])
+    bench.robot.spoil = lambda sample: next(samples, sample)
+    summary = bench.run()
+    assert summary.fault is Fault.START_REFUSED
+    assert "gyro[0]: found nan" in summary.cause
+    assert bench.robot.commands == [] and bench.policy.asked == []
+
+
+def test_a_log_that_takes_no_such_records_is_found_before_the_first_torque():
+    bench = Bench()
+
+    def require(dtype: np.dtype) -> None:
+        raise UsageError(f"found {dtype['joint_pos'].shape}")
+
+    bench.log.require = require  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match=r"found \(12,\)"):
+        bench.run()
+    assert bench.monitor.state is State.OFF and bench.robot.reads == 0
+
+
+def test_a_duration_that_is_no_number_is_refused():
+    bench = Bench()
+    with pytest.raises(UsageError, match="duration: found nan"):
+        bench.run(duration=np.nan)
+    assert bench.robot.reads == 0
 
 
 def test_a_monitor_that_has_seen_a_fault_does_not_run_again():

@@ -5,6 +5,7 @@ import pty
 import time
 
 import pytest
+from surefoot.hardware import port as port_module
 from surefoot.hardware.dynamixel.protocol import (
     BROADCAST,
     Instruction,
@@ -56,6 +57,32 @@ def test_serial_port_on_a_pseudo_terminal() -> None:
     finally:
         port.close()
         port.close()
+
+
+def test_bytes_that_another_process_has_taken_are_no_unplugged_cable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the port's being ready and its being read, a second reader was faster."""
+    device, host = pty.openpty()
+    port = SerialPort(os.ttyname(host), 115200)
+    try:
+        select, thief = port_module.select.select, os.dup(host)
+
+        def ready(*arguments) -> tuple:
+            found = select(*arguments)
+            os.read(thief, 100)
+            return found
+
+        os.write(device, b"reply")
+        with monkeypatch.context() as context:
+            context.setattr(port_module.select, "select", ready)
+            assert port.read(time.monotonic() + 5) == b""
+        os.write(device, b"next")
+        assert port.read(time.monotonic() + 5) == b"next"
+    finally:
+        port.close()
+        for descriptor in (device, host, thief):
+            os.close(descriptor)
 
 
 def test_drain_ends_with_silence_or_at_its_limit() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from surefoot.deploy.contract import Contract
 from surefoot.deploy.controller import Controller
 from surefoot.models.errors import PolicyError
 from surefoot.models.robot_file import load_robot
@@ -43,7 +44,12 @@ def a_command(table: dict[str, Any], value: float) -> None:
 @pytest.mark.parametrize("value", [3.5e38, 1e300, 10**300], ids=("3.5e38", "1e300", "integer"))
 @pytest.mark.parametrize(("key", "edit"), [("initial_state", a_state), ("commands", a_command)])
 def test_what_float32_makes_infinite_is_refused(key: str, edit: Any, value: float):
-    Controller(tiny_policy(partial(edit, value=3.4e38), graph(state=2), [0.0, 0.0]), ROBOT)
+    table = asdict(contract(graph(state=2), [0.0, 0.0]))
+    edit(table, 3.4e38)
+    Contract.from_json(json.dumps(table))
+    edit(table, value)
+    with pytest.raises(PolicyError, match=f"{key}: .* finite in float32"):
+        Contract.from_json(json.dumps(table))
     with pytest.raises(PolicyError, match=f"{key}: .* finite in float32"):
         Controller(tiny_policy(partial(edit, value=value), graph(state=2), [0.0, 0.0]), ROBOT)
 

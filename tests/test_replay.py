@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import MakeLog
+from loop_bench import STAND_TICKS, Bench
+from surefoot.deploy.controller import Controller
+from surefoot.deploy.log.format import tick_dtype
 from surefoot.deploy.log.reader import RunLog, read_log
-from surefoot.deploy.verdict import State
+from surefoot.deploy.verdict import Fault, State
 from surefoot.deploy.workstation.replay import (
     OTHER_MACHINE_TOLERANCE,
     logged_robot,
@@ -18,6 +22,7 @@ from surefoot.deploy.workstation.replay import (
 )
 from surefoot.hardware.interface import Mode
 from surefoot.models.errors import PolicyError, UsageError
+from surefoot.models.provenance import processor, versions
 from surefoot.models.robot import Robot
 from surefoot.models.robot_file import load_robot, parse_robot
 from tiny_policy import tiny_policy
@@ -99,6 +104,116 @@ def test_a_policy_with_a_state_is_replayed_from_the_state_it_began_with(make_log
     assert replay.agrees
 
 
+# --- what a policy remembers, that no log holds -----------------------------------------------
+
+STATEFUL = tiny_policy(initial_state=[0.0, 8.0])
+
+
+def recorded(*runs: Sequence[int], policy: bytes = STATEFUL, dropped: int = 0) -> RunLog:
+    """A log of decisions on drawn inputs at these ticks, each run from its beginning."""
+    controller, rng, rows = Controller(policy, ROBOT), np.random.default_rng(0), []
+    names = [name for name in controller.input_names if name != "state"]
+    for run in runs:
+        controller.reset()
+        for tick in run:
+            row = np.zeros((), tick_dtype(12, 3))
+            row["tick"], row["state"], row["wanted_torque"] = tick, State.RUN, np.nan
+            for name in names:
+                row[name] = rng.standard_normal(row[name].shape)
+            decision = controller.decide({name: np.atleast_1d(row[name]) for name in names}, tick)
+            row["action"], row["joint_target"] = decision.action, decision.wanted
+            rows.append(row)
+    return log_of(rows, policy, dropped)
+
+
+def log_of(rows: list[np.ndarray], policy: bytes, dropped: int = 0) -> RunLog:
+    metadata = {"versions": {"processor": processor(), **versions("onnxruntime")}}
+    return RunLog(
+        Path("run.mcap"), ROBOT.joint_names, ("vx", "vy", "yaw_rate"), (), np.array(rows), (),
+        metadata, {"policy.onnx": policy}, complete=True, dropped=dropped,
+    )  # fmt: skip
+
+
+def test_skipped_ticks_are_no_gap_in_a_log():
+    # After 8 the memory is older than `hold_after` and begins anew.
+    replay = replay_policy(recorded([*range(5), 6, 7, 8, 12, 13]), ROBOT)
+    assert (replay.ticks, replay.not_compared, replay.agrees) == (10, 0, True)
+
+
+def test_a_run_with_gaps_in_its_memory_is_replayed():
+    """One tick without a sensor value, three of them, and two that are skipped."""
+    bench = Bench()
+    bench.policy = Controller(STATEFUL, ROBOT)  # type: ignore[assignment]
+
+    def blind(yes: bool) -> None:
+        gyro = {"gyro": np.full(3, np.nan)} if yes else {}
+        bench.robot.spoil = lambda sample: replace(sample, **gyro)
+
+    for first, ticks in ((10, 1), (20, 3)):
+        bench.at[STAND_TICKS + first] = lambda: blind(True)
+        bench.at[STAND_TICKS + first + ticks] = lambda: blind(False)
+    bench.at[STAND_TICKS + 5] = lambda: bench.clock.pass_by(0.07)
+    assert bench.run(duration=1.0).fault is Fault.NONE
+    replay = replay_policy(log_of(bench.log.records, STATEFUL), ROBOT)
+    assert (replay.ticks, replay.not_compared, replay.agrees) == (50 - 1 - 3 - 2, 0, True)
+
+
+def test_a_policy_with_a_state_is_compared_up_to_the_first_gap():
+    log = recorded(range(10))
+    lossy = replace(with_ticks(log, np.delete(log.ticks, 6)), dropped=1)
+    replay = replay_policy(lossy, ROBOT)
+    assert (replay.ticks, replay.not_compared, replay.agrees) == (6, 3, True)
+    # Nor is anything known where its first decision is missing.
+    with pytest.raises(UsageError, match="to compare: a gap in the log comes before"):
+        replay_policy(replace(with_ticks(log, log.ticks[1:]), dropped=1), ROBOT)
+
+
+def test_a_gap_hides_no_difference_before_it():
+    log = flip(recorded(range(40)), "action", bit=0)
+    replay = replay_policy(replace(with_ticks(log, np.delete(log.ticks, 30)), dropped=1), ROBOT)
+    assert (replay.ticks, replay.identical, replay.not_compared) == (30, 29, 9)
+
+
+def test_a_policy_without_a_state_is_compared_behind_a_gap():
+    log = recorded(range(10), policy=tiny_policy())
+    replay = replay_policy(replace(with_ticks(log, np.delete(log.ticks, 6)), dropped=1), ROBOT)
+    assert (replay.ticks, replay.not_compared, replay.agrees) == (9, 0, True)
+
+
+def test_each_run_in_a_log_begins_with_an_empty_memory():
+    log = recorded(range(4), range(6), range(3))
+    assert replay_policy(log, ROBOT).agrees
+    lossy = replace(with_ticks(log, np.delete(log.ticks, 6)), dropped=1)  # of the second run
+    replay = replay_policy(lossy, ROBOT)
+    assert (replay.ticks, replay.not_compared, replay.agrees) == (4 + 2 + 3, 3, True)
+
+
+def test_a_decision_that_is_no_number_at_all_is_compared_too():
+    log = recorded(range(10))
+    ticks = log.ticks.copy()
+    for name in ("action", "joint_target"):
+        ticks[name][6] = np.nan
+    replay = replay_policy(with_ticks(log, ticks), ROBOT)
+    assert (replay.ticks, replay.identical, replay.largest_difference) == (10, 9, np.inf)
+    # It is what the policy gives if a sensor says no number; and then it is not remembered.
+    blind = recorded(range(10))
+    blind.ticks["gyro"][6] = np.nan
+    again = recorded_again(blind)
+    assert np.isnan(again.ticks["action"][6]).all()
+    assert replay_policy(again, ROBOT).identical == 10
+
+
+def recorded_again(log: RunLog) -> RunLog:
+    """With what the policy makes of the log's inputs for its decisions."""
+    controller, ticks = Controller(STATEFUL, ROBOT), log.ticks.copy()
+    names = [name for name in controller.input_names if name != "state"]
+    for row in ticks:
+        inputs = {name: np.atleast_1d(row[name]) for name in names}
+        decision = controller.decide(inputs, int(row["tick"]))
+        row["action"], row["joint_target"] = decision.action, decision.wanted
+    return with_ticks(log, ticks)
+
+
 def test_a_run_under_tighter_limits_is_replayed_bit_by_bit(make_log: MakeLog):
     text = ROBOT.toml.replace("torque_limit = 2.0", "torque_limit = 1.2")
     text = text.replace("rate_limit = 16.0", "rate_limit = 8.0")
@@ -174,6 +289,16 @@ def test_the_simulation_reproduces_its_own_log(log: RunLog):
     assert (replay.rms <= replay.largest).all()
     assert np.ptp(replay.simulated, axis=0).max() > 0.5  # it did stand up
     assert shares[-1] == 1.0
+
+
+def test_each_run_of_a_log_is_simulated_from_where_the_robot_lay(log: RunLog):
+    once = log.ticks[:60]  # on its way up
+    again = once.copy()
+    again["start"] += 100.0
+    replay = replay_sim(with_ticks(log, np.concatenate((once, again))), ROBOT)
+    assert np.array_equal(replay.qpos[:60], replay.qpos[60:])
+    assert np.ptp(replay.simulated[60:], axis=0).max() > 0.1
+    assert replay.time[60:] == pytest.approx(100.0 + replay.time[:60])
 
 
 def test_the_simulation_is_deterministic(log: RunLog):

@@ -262,6 +262,35 @@ def test_motors_that_refuse_to_be_enabled_are_left_alone():
     assert bench.robot.commands == [], "OFF would drop what stands by another's torque"
 
 
+def after_a_run(bench: Bench) -> Bench:
+    """The bench when it has been through a whole run, and has been left alone for a minute."""
+    bench.running()
+    bench.monitor.stop()
+    bench.until(State.OFF, STAND_TICKS + DAMP_TICKS + 2)
+    bench.clock.pass_by(60.0)
+    return bench
+
+
+def test_torque_found_at_a_second_start_is_left_on():
+    bench = after_a_run(Bench())
+    others = np.ones(N, bool)
+    bench.robot.spoil = lambda s: replace(s, health=replace(s.health, torque_on=others))
+    before = len(bench.robot.commands)
+    bench.monitor.start()
+    verdict = bench.tick()
+    assert (verdict.state, verdict.fault) == (State.FAULT, Fault.START_REFUSED)
+    bench.ticks(10)
+    assert len(bench.robot.commands) == before, "OFF would drop what stands by another's torque"
+
+
+def test_the_time_between_two_runs_is_none_of_the_second():
+    """An attitude that rests for a minute is not frozen, be the gyro never quite 0."""
+    bench = Bench()
+    bench.robot.spoil = spoiled(gyro=np.array([0.005, 0.0, 0.0]))
+    after_a_run(bench).monitor.start()
+    assert bench.until(State.RUN, STAND_TICKS + 1)
+
+
 def test_damping_before_the_first_command_enables_nothing():
     bench = Bench()
     bench.monitor.start()

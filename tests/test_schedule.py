@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,12 @@ def test_schedules():
 def test_schedules_that_cannot_be(points: list, message: str):
     with pytest.raises(UsageError, match=message):
         Schedule.of(points)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_command_that_is_no_number_is_refused_however_it_was_made(bad: float):
+    with pytest.raises(UsageError, match=rf"command\[1, 0\]: found {bad}"):
+        Schedule(np.array([0.0, 1.0]), np.array([[0.0], [bad]]))
 
 
 @given(st.floats(-1, 10))

@@ -14,7 +14,7 @@ from loop_bench import (
     Bench,
 )
 from surefoot.deploy.log.format import Level
-from surefoot.deploy.loop import FAREWELLS, PERSISTENCE
+from surefoot.deploy.loop import OFF_PATIENCE, OFF_REPEATS
 from surefoot.deploy.stop import StopRequest
 from surefoot.deploy.verdict import Decision, Fault, State
 from surefoot.hardware.interface import Command, Mode, Sample
@@ -117,7 +117,7 @@ def test_a_loop_that_fails_damps_the_robot_first():
     with pytest.raises(RuntimeError, match="engine broke"):
         bench.run()
     n = len(bench.verdicts)
-    assert bench.robot.modes[n:] == [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * FAREWELLS
+    assert bench.robot.modes[n:] == [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * OFF_REPEATS
     assert any("the control loop failed: RuntimeError" in text for _, text in bench.log.events)
 
 
@@ -131,7 +131,7 @@ def test_a_check_that_fails_again_and_again_does_not_keep_the_robot_under_torque
     with pytest.raises(ZeroDivisionError):
         bench.run()
     n = len(bench.verdicts)
-    assert bench.robot.modes[n:] == [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * FAREWELLS
+    assert bench.robot.modes[n:] == [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * OFF_REPEATS
     assert bench.monitor.ended
 
 
@@ -145,14 +145,14 @@ def test_a_write_that_fails_too_is_tried_until_the_end(monkeypatch: pytest.Monke
     bench.at[STAND_TICKS + 4] = lambda: monkeypatch.setattr(bench.robot, "write", fail)
     with pytest.raises(RuntimeError, match="the driver broke"):
         bench.run()
-    assert tried == [Mode.TRACK] + [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * FAREWELLS
+    assert tried == [Mode.TRACK] + [Mode.DAMP] * (DAMP_TICKS - 1) + [Mode.OFF] * OFF_REPEATS
 
 
 def test_a_check_that_fails_before_the_first_torque_enables_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ):
     bench = Bench()
-    monkeypatch.setattr(bench.monitor._watch, "inspect", lambda *_: 1 / 0)
+    monkeypatch.setattr("surefoot.deploy.watch.SensorWatch.inspect", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         bench.run()
     assert bench.robot.commands == []
@@ -211,7 +211,7 @@ def test_a_log_that_fails_too_does_not_keep_the_robot_under_torque():
     bench.at[STAND_TICKS + 4] = and_its_log
     with pytest.raises((RuntimeError, OSError)):
         bench.run()
-    assert bench.robot.modes[-FAREWELLS - 1 :] == [Mode.DAMP] + [Mode.OFF] * FAREWELLS
+    assert bench.robot.modes[-OFF_REPEATS - 1 :] == [Mode.DAMP] + [Mode.OFF] * OFF_REPEATS
 
 
 def test_a_display_that_fails_is_no_concern_of_the_loop():
@@ -226,7 +226,7 @@ def test_a_display_that_fails_is_no_concern_of_the_loop():
         assert len(bench.verdicts) == STAND_TICKS + 6, "it is not called again"
         assert any("the display failed" in text for _, text in bench.log.events)
         assert (summary.fault, summary.run_time) == (Fault.NONE, pytest.approx(0.5))
-        assert bench.robot.modes[-FAREWELLS:] == [Mode.OFF] * FAREWELLS
+        assert bench.robot.modes[-OFF_REPEATS:] == [Mode.OFF] * OFF_REPEATS
 
 
 def test_torque_that_was_not_seen_off_is_in_the_summary():
@@ -263,7 +263,7 @@ def test_trying_to_switch_torque_off_has_an_end():
     bench = Bench()
     leave_on(bench, 10_000)
     assert bench.run(duration=0.1).torque_left_on == ("front_left_knee",)
-    assert bench.robot.modes.count(Mode.OFF) == FAREWELLS + round(PERSISTENCE / PERIOD)
+    assert bench.robot.modes.count(Mode.OFF) == OFF_REPEATS + round(OFF_PATIENCE / PERIOD)
 
 
 def test_one_more_ctrl_c_ends_the_trying():
@@ -285,4 +285,4 @@ def test_torque_that_is_not_ours_is_not_waited_for():
     bench.robot.torque_left_on = ("front_left_knee",)
     bench.stop.press()  # before the first torque
     assert bench.run().torque_left_on == ("front_left_knee",)
-    assert bench.robot.commands == [] and len(bench.verdicts) == FAREWELLS
+    assert bench.robot.commands == [] and len(bench.verdicts) == OFF_REPEATS

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from loop_bench import ROBOT, STAND_TICKS, Bench, N
+from onnx import TensorProto, helper, numpy_helper
 from surefoot.deploy.controller import Controller
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule
@@ -159,3 +160,56 @@ def test_a_wrong_shape_is_held_over_and_then_damped(name: str):
     assert bench.states == ["STAND", "RUN", "HOLD", "DAMP", "FAULT"]
     if name != "next_state":  # which no log holds
         assert np.isnan(bench.column(name)[RUNNING + 1]).all()
+
+
+# --- a graph that cannot be run -------------------------------------------------------------------
+
+TOO_MUCH = 10.0  # of a command
+
+
+def failing() -> bytes:
+    """A policy that looks up what is not there where the command is too much."""
+    model = graph()
+    nodes = list(model.graph.node)
+    at = next(i for i, node in enumerate(nodes) if node.output[0] == "action")
+    nodes[at].output[0] = "bare"
+    nodes[at + 1 : at + 1] = [
+        helper.make_node("ReduceMax", ["command", "last_axis"], ["most"]),
+        helper.make_node("Greater", ["most", "too_much"], ["beyond"]),
+        helper.make_node("Cast", ["beyond"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["found"]),
+        helper.make_node("Add", ["bare", "found"], ["action"]),
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    constants = {"last_axis": np.array([1]), "too_much": np.float32(TOO_MUCH)}
+    constants["table"] = np.zeros(1, np.float32)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()
+    )
+    return tiny_policy(model=model)
+
+
+def test_a_graph_that_fails_for_a_tick_is_held_over():
+    bench = bench_for(failing())
+    commands = Schedule.of([(0.0, [0.1, 0, 0]), (0.2, [11.0, 0, 0]), (0.22, [0.1, 0, 0])])
+    summary = bench.run(duration=0.5, schedule=commands)
+    assert summary.fault is Fault.NONE
+    assert bench.states == ["STAND", "RUN", "HOLD", "RUN", "LIE", "DAMP", "OFF"]
+    assert any("the policy cannot be run: " in text for _, text in bench.log.events)
+
+
+def test_a_graph_that_fails_is_held_over_and_then_damped(capfd: pytest.CaptureFixture[str]):
+    bench = bench_for(failing())
+    commands = Schedule.of([(0.0, [0.1, 0, 0]), (0.2, [11.0, 0, 0])])
+    summary = bench.run(duration=10.0, schedule=commands)
+    assert summary.fault is Fault.POLICY_STALLED
+    assert bench.states == ["STAND", "RUN", "HOLD", "DAMP", "FAULT"]
+    assert capfd.readouterr() == ("", ""), "a terminal that is stopped would stop the loop"
+
+
+def test_a_graph_that_fails_on_the_first_command_is_found_before_the_first_torque():
+    bench = bench_for(failing())
+    with pytest.raises(PolicyError, match="the policy cannot be run: "):
+        bench.run(schedule=Schedule.constant([11.0, 0.0, 0.0]))
+    assert bench.robot.commands == []

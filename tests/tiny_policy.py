@@ -105,17 +105,22 @@ def graph(
 
 
 def contract(model: onnx.ModelProto, initial_state: list[float] | None = None) -> Contract:
-    """The contract that belongs to ROBOT, with two golden pairs of the graph's own making."""
+    """The contract that belongs to ROBOT, with two golden pairs of the graph's own making.
+
+    The first of them has the initial state, where there is one.
+    """
     session = onnxruntime.InferenceSession(model.SerializeToString())
     rng, golden = np.random.default_rng(1), []
     names = [wire.name for wire in session.get_outputs()]
-    for _ in range(2):
+    for index in range(2):
         feeds = {
             wire.name: rng.standard_normal((1, wire.shape[1])).astype(
                 np.float32 if wire.type == "tensor(float)" else np.float64
             )
             for wire in session.get_inputs()
         }
+        if index == 0 and "state" in feeds and len(initial_state or []) == feeds["state"].shape[1]:
+            feeds["state"] = np.array([initial_state], np.float32)
         results = zip(names, session.run(None, feeds), strict=True)
         golden.append(
             {

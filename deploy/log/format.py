@@ -111,6 +111,14 @@ def tick_dtype(n: int, c: int, s: int = 0) -> np.dtype:
     return np.dtype([(field.name, field.dtype, field.shape(n, c, s)) for field in fields_of(s)])
 
 
+def tick_widths(dtype: np.dtype) -> tuple[int, int, int]:
+    """Of a `tick_dtype`: joints, parts of the command, contact sensors."""
+    sensors = CONTACT_FORCE.name in (dtype.names or ())
+    names = ("joint_pos", "command", *([CONTACT_FORCE.name] if sensors else []))
+    n, c, *s = (dtype[name].shape[0] for name in names)
+    return n, c, s[0] if s else 0
+
+
 # --- protobuf ---------------------------------------------------------------------------------
 
 _PROTO_TYPE = {
@@ -148,11 +156,8 @@ def tick_schema(s: int = 0) -> FileDescriptorSet:
 
 def encode_tick(record: np.ndarray | np.void) -> bytes:
     """One record of `tick_dtype` as a `surefoot.Tick`."""
-    names = record.dtype.names or ()
-    n, c = (record[name].shape[-1] for name in ("joint_pos", "command"))
-    s = record[CONTACT_FORCE.name].shape[-1] if CONTACT_FORCE.name in names else 0
-    wire = _wire_template(n, c, s).copy()
-    for name in names:
+    wire = _wire_template(*tick_widths(record.dtype)).copy()
+    for name in record.dtype.names or ():
         wire[name] = record[name]
     return wire.tobytes()
 

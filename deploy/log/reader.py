@@ -107,7 +107,7 @@ def read_log(path: str | Path) -> RunLog:
     events = tuple(_event(m, clock, wall) for m in messages[LOG_TOPIC])
     sequences = [m.sequence for m in messages[TICK_TOPIC] + messages[LOG_TOPIC]]
     gaps = max(sequences) + 1 - len(sequences) if sequences else 0
-    dropped = int(metadata.get("end", {}).get("dropped", gaps))
+    dropped = max(gaps, int(metadata.get("end", {}).get("dropped", 0)))
     return RunLog(path, *names, ticks, events, metadata, attachments, complete, dropped)
 
 

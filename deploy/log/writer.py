@@ -32,7 +32,7 @@ import numpy as np
 from ... import __version__
 from ...models.errors import LogError, UsageError
 from ...models.provenance import processor, versions
-from .format import FORMAT, RESERVED, Level, tick_dtype
+from .format import FORMAT, RESERVED, Level, tick_dtype, tick_widths
 from .process import END, EVENT, EVENT_HEAD, FRAME, START, TICK, Start
 from .reader import read_log
 
@@ -114,6 +114,17 @@ class LogWriter:
         """Records and events that the pipe refused so far; `close` knows of later losses too."""
         return self._refused
 
+    def require(self, dtype: np.dtype) -> None:
+        """Raise UsageError unless it takes records of this dtype and is open: before a run."""
+        if self._summary is not None:
+            raise UsageError(f"{self.path}: found the log closed, allowed is one that is open")
+        if dtype != self._dtype:
+            found, needed = (
+                "{} joints, a command of {} and {} contact sensors".format(*tick_widths(of))
+                for of in (self._dtype, dtype)
+            )
+            raise UsageError(f"{self.path}: found a log for {found}, allowed is one for {needed}")
+
     def record(self, record: np.ndarray | np.void) -> bool:
         """Hand over one tick, of `tick_dtype` and shape (). False where it was dropped.
 
@@ -128,7 +139,8 @@ class LogWriter:
     def event(self, level: Level, text: str) -> bool:
         """Hand over one event, stamped now. False where it was dropped."""
         return self._hand_over(
-            EVENT, EVENT_HEAD.pack(self._clock(), level) + text.encode()[:TEXT_SIZE]
+            EVENT,
+            EVENT_HEAD.pack(self._clock(), level) + text.encode(errors="replace")[:TEXT_SIZE],
         )
 
     def close(self) -> LogSummary:
@@ -146,6 +158,8 @@ class LogWriter:
 
     def _hand_over(self, kind: int, payload: bytes) -> bool:
         """One write (below PIPE_BUF all or nothing), and one of what is left of the last frame."""
+        if self._summary is not None:  # the pipe's number may be another file's by now: a port's
+            return False
         frame = FRAME.pack(kind, self._offered, len(payload)) + payload
         self._offered += 1
         try:
