@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from goals import GOALS, LOOK, Goal
-from libraries import say
+from libraries import pinned, say
 from records import Run
 
 EVALUATION_SEED = 0  # as of `surefoot evaluate`
@@ -270,10 +270,7 @@ TRAINERS: Mapping[str, Callable[[Run, Snapshots], None]] = {
 
 def main(words: list[str]) -> None:
     """Train as the argument says, judge, and print the result."""
-    asked = json.loads(words[0])
-    run = Run(**asked["run"])
-    if hasattr(os, "sched_setaffinity"):  # before any library counts the cores
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.cores])
+    run, asked = pinned(words)
     # As Surefoot asks for. It is kind to the peers, too: threads of torch that spin take the cores
     # from the physics, and an update of rsl_rl's on a busy machine took five times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -46,6 +46,16 @@ def test_speeds_are_medians_of_blocks_after_the_warm_up():
     assert found["peak_memory"] > 2**20
 
 
+def test_the_peak_of_memory_is_of_the_program_alone():
+    """A session that has read much starts one that has not, by fork and exec."""
+    little = "from records import peak_memory; print(peak_memory())"
+    much = f"import os, sys; x = b'x' * 2**29; os.execv(sys.executable, ['-', '-c', {little!r}])"
+    done = subprocess.run(
+        [sys.executable, "-c", much], cwd=records.HERE, capture_output=True, text=True, check=True
+    )
+    assert 2**22 < int(done.stdout) < 2**28
+
+
 def test_the_bare_robots_do_what_those_of_the_environment_did(monkeypatch: pytest.MonkeyPatch):
     made: dict[str, Any] = {}
 
@@ -179,7 +189,7 @@ def test_a_run_in_a_process_of_its_own(index: int):
     run = replace([planned[0], planned[1], planned[-2]][index], cores=1)
     run = replace(run, config={**run.config, "num_envs": 4})
     script = {"throughput": "stepping.py", "iteration": "iteration.py"}[run.purpose]
-    asked = json.dumps({"run": records.as_json(run)})
+    asked = json.dumps({"run": records.as_json(run), "first_core": 0})
     words = [sys.executable, str(records.HERE / script), asked]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

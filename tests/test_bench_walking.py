@@ -216,7 +216,7 @@ def test_a_run_in_a_process_of_its_own(library: Any):
     if library != "surefoot":
         run = replace(walking.peer_run(library, "arm", 0, 1.0, small), steps=small.steps or 0)
     run = replace(run, config={**run.config, "limit": 1e6})
-    asked = {"run": records.as_json(run), "began": time.time()}
+    asked = {"run": records.as_json(run), "began": time.time(), "first_core": 0}
     words = [sys.executable, str(records.HERE / "walkers.py"), json.dumps(asked)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -124,6 +124,26 @@ def test_a_watch_evaluates_at_equal_steps_and_stops_at_the_target(capsys: pytest
     assert said[-1] == {"steps": 1000, "score": 90.0}
 
 
+def test_a_process_has_the_cores_of_its_run_alone(monkeypatch: pytest.MonkeyPatch):
+    pinned: list[list[int]] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {7, 2, 5})
+    monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: pinned.append(cores))
+
+    def asked(cores: int, first: int) -> list[str]:
+        run = replace(RUN, cores=cores)
+        return [json.dumps({"run": records.as_json(run), "target": 3.0, "first_core": first})]
+
+    run, all_of_it = libraries.pinned(asked(cores=2, first=0))
+    assert (run.cores, all_of_it["target"]) == (2, 3.0)
+    libraries.pinned(asked(cores=1, first=2))
+    assert pinned == [[2, 5], [7]]
+    with pytest.raises(SystemExit, match="cores: found 4, allowed is at most 3"):
+        libraries.pinned(asked(cores=4, first=0))
+    with pytest.raises(SystemExit, match="cores: found 4"):
+        libraries.pinned(asked(cores=2, first=2))
+    assert len(pinned) == 2
+
+
 def test_records_are_kept_and_found_again(tmp_path: Path):
     path = tmp_path / "results" / "file.json"
     assert records.load(path) == []
