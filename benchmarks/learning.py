@@ -27,7 +27,10 @@ from records import (
     Point,
     Record,
     Run,
+    by_library,
     curve,
+    of_library,
+    origin,
     time_to_return,
 )
 from session import Session, measure_and_print
@@ -229,10 +232,10 @@ def tables(records: list[Record]) -> list[Table]:
     compared = [record for record in records if record["run"]["purpose"] == "learning"]
     for algorithm, task in dict.fromkeys(_about(record) for record in compared):
         made.append(_comparison(about(compared, algorithm, task)))
-    million = [record for record in records if record["run"]["purpose"] == "million"]
+    long = {r["run"]["task"]: r for r in records if r["run"]["purpose"] == "million"}
     if made:
         made.append(DIFFERENCES)
-    return made + ([_million(million)] if million else [])
+    return made + ([_million(list(long.values()))] if long else [])
 
 
 def about(records: Sequence[Record], algorithm: Algorithm, task: str) -> list[Record]:
@@ -244,15 +247,10 @@ def _about(record: Record) -> tuple[Algorithm, str]:
     return record["run"]["algorithm"], record["run"]["task"]
 
 
-def of_library(records: Sequence[Record], library: Library) -> list[Record]:
-    """The newest record of each seed of a library's, by seed."""
-    by_seed = {r["run"]["seed"]: r for r in records if r["run"]["library"] == library}
-    return [by_seed[seed] for seed in sorted(by_seed)]
-
-
 def _comparison(records: list[Record]) -> Table:
     algorithm, task = _about(records[0])
-    references = of_library(records, "sb3")
+    found = by_library(records, NAMES)
+    references = found["sb3"]
     target = target_of(references)
     steps = references[0]["run"]["steps"] if references else 0
     name = f"{algorithm.upper()} on {task}: wall time to Stable-Baselines3's return"
@@ -266,24 +264,23 @@ def _comparison(records: list[Record]) -> Table:
     )
     if target is None:
         return Table(name, columns, (), ("Stable-Baselines3 has no run yet.",))
-    times: dict[Library, Times] = {
-        library: Times.of(of_library(records, library), target) for library in NAMES
-    }
+    times = {library: Times.of(runs, target) for library, runs in found.items()}
     rows = []
-    for library, found in times.items():
-        runs = of_library(records, library)
+    for library, runs in found.items():
         if runs:
             finals = ", ".join(whole(final_return(curve(run))) for run in runs)
             busy = " (busy)" if any(run["busy"] for run in runs) else ""
             side = "" if all(run["alone"] for run in runs) else " (side by side)"
-            rows.append((NAMES[library] + busy + side, *_cells(found), finals))
+            rows.append((NAMES[library] + busy + side, *_cells(times[library]), finals))
     notes = [
         f"Target {whole(target)}: Stable-Baselines3's return after {whole(steps)} steps, mean of "
         f"{len(references)} run{'s' if len(references) > 1 else ''}."
     ]
-    if any(not record["alone"] for record in records):
+    compared = [record for runs in found.values() for record in runs]
+    notes += origin(compared)
+    if any(not record["alone"] for record in compared):
         notes.append("Side by side: on one core each, while the others were being used.")
-    if any(record["busy"] for record in records):
+    if any(record["busy"] for record in compared):
         notes.append("Busy: others used more than a tenth of the machine; not a fair time.")
     return Table(name, columns, tuple(rows), (*notes, *_verdict(times["surefoot"], times["sbx"])))
 
@@ -339,6 +336,7 @@ def _million(records: list[Record]) -> Table:
         (
             "Tianshou's figure is the maximum of the average return of ten seeds, on v3 of the "
             "tasks; v5 changed Walker2d's feet. Ours is one seed: a check of plausibility.",
+            *origin(records),
         ),
     )
 

@@ -91,7 +91,7 @@ class Watch:
 
 
 def pinned(words: list[str]) -> tuple[Run, dict[str, Any]]:
-    """The run that a session asks for, and all that it asks; from here on, on the run's cores alone.
+    """A session's run, and all that it asks; from here on this process has the run's cores alone.
 
     To be called before any library counts the cores.
 

@@ -157,6 +157,46 @@ def test_records_are_kept_and_found_again(tmp_path: Path):
     assert records.find(found, replace(run, config={"hidden": (64, 65)})) is None
 
 
+def test_records_of_earlier_settings_are_left_out():
+    def of(seed: int, score: float, **settings: Any) -> dict[str, Any]:
+        return record(replace(RUN, seed=seed, **settings), scores=(score,))
+
+    earlier = [of(seed, 1.0, cores=1) for seed in range(3)]
+    newest = [of(1, 2.0), of(0, 3.0), of(1, 4.0)]  # seed 1 twice
+    found = records.of_library([*earlier, *newest], "surefoot")
+    assert [each["curve"][0][2] for each in found] == [3.0, 4.0]
+    assert records.of_library(newest, "sbx") == []
+
+
+def test_a_mixture_of_machines_or_versions_is_warned_of():
+    def of(library: Any, versions: dict[str, str], **machine: Any) -> dict[str, Any]:
+        return record(replace(RUN, library=library), versions=versions, machine=machine)
+
+    ours = of("surefoot", {"surefoot": "0.1.0 (a)", "torch": "2", "python": "3.11"}, cores=2)
+    theirs = of("sbx", {"sbx-rl": "0.28", "torch": "2"}, cores=2, python="3.11")  # as once written
+    assert records.origin([ours, theirs]) == ("Measured: surefoot 0.1.0 (a); sbx-rl 0.28.",)
+    # Another commit of ours is said; other versions and another machine are no fair comparison.
+    later = of("surefoot", {"surefoot": "0.1.0 (b)", "torch": "3", "python": "3.11"}, cores=4)
+    assert records.origin([ours, theirs, later]) == (
+        "Measured: surefoot 0.1.0 (a), 0.1.0 (b); sbx-rl 0.28.",
+        "Mixed, not one comparison: cores 2 and 4; torch 2 and 3.",
+    )
+    # A table warns of the records that are in it, not of those that newer ones replaced.
+    other = record(replace(RUN, purpose="speed"), machine={"cpu": "another"})
+    other |= {"steps_per_second": 1.0, "updates_per_second": 1.0}
+    sbx = other | {"run": {**other["run"], "library": "sbx"}, "machine": {"cpu": "a processor"}}
+    mixed = "Mixed, not one comparison: cpu a processor and another."
+    assert mixed in speed.tables([other, sbx])[0].notes
+    again = other | {"machine": {"cpu": "a processor"}}
+    assert mixed not in speed.tables([other, sbx, again])[0].notes
+
+
+def test_what_is_measured_is_known_by_its_commit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(records, "commit", lambda: "abc+")
+    for library in ("surefoot", "sb3"):  # a peer's time is on our tasks, or in our evaluation
+        assert records.versions_of(library)["surefoot"].endswith(" (abc+)")
+
+
 def test_a_run_that_stopped_at_a_lower_target_is_made_again():
     early = record(scores=(5.0,) * 12, stopped_early=True)
     assert records.find([early], RUN, target=5.0) is early
@@ -219,7 +259,7 @@ def test_the_speed_table_has_medians_and_ratios():
     ours = dict(zip(table.columns, table.rows[2], strict=True))
     assert (ours["steps/s"], ours["from, to"], ours["updates/s"]) == ("310", "300 to 330", "620")
     assert (ours["× SB3"], ours["× SBX"]) == ("3.10", "1.55")
-    assert table.notes == ("Goal: 1.5 × SBX; measured 1.55 ×: reached.",)
+    assert table.notes[0] == "Goal: 1.5 × SBX; measured 1.55 ×: reached."
     made[0]["busy"] = True
     assert "Busy rounds" in speed.tables(made)[0].notes[-1]
 
