@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-NUM_ENVS = 512  # as ours by default
+NUM_ENVS = 512
 EPOCHS = {"walk": 5, "reach": 8}
 ENTROPY = {"walk": 0.01, "reach": 0.001}
 HIDDEN = {"walk": [128, 128, 128], "reach": [64, 64]}

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,19 @@ import numpy as np
 import pytest
 import records
 import report
+import torch
+import tyro
 import walkers
 import walking
 from goals import GOALS
 from records import Run
 from rich.console import Console
 from session import Session
+from surefoot.__main__ import main
 from surefoot.cli.export import export_run
+from surefoot.cli.train_options import arguments_for
 from surefoot.cli.trained import open_policy
+from surefoot.control.checkpoint import load_policy
 from surefoot.control.ppo import PPOConfig
 from surefoot.control.train import train
 from surefoot.sim.conditions import FRICTION_ONLY
@@ -154,6 +159,42 @@ def test_the_peers_may_take_three_times_our_median(tmp_path: Path, monkeypatch: 
     assert session() == []  # all of it is there
 
 
+def test_ours_learns_what_the_verb_learns_with_its_words(tmp_path: Path):
+    run = walking.our_run("arm", 3, replace(ARGUMENTS, steps=64, cores=1))
+    words = [*run.config["words"], "--seed", "3", "--run", str(tmp_path / "verb")]
+    said = tyro.cli(arguments_for(words), args=words)
+    assert (said.task, said.robot, said.steps) == ("reach", "arm", run.steps)
+    assert asdict(said.config) == run.config["settings"]
+    small = PPOConfig(num_envs=4, horizon=4, num_minibatches=2, epochs=1, hidden=(8,))
+    run = replace(run, config={**run.config, "settings": asdict(small), "every": 47})
+    (tmp_path / "ours").mkdir()
+    snapshots = Snapshots(tmp_path / "ours", began=time.time(), limit=1e6)
+    walkers.train_surefoot(Run(**records.as_json(run)), snapshots)
+    assert [each.steps for each in snapshots.kept] == [32, 64]  # every second iteration of 16 steps
+    words += ["--episodes", "0", "--num-envs", "4", "--horizon", "4", "--num-minibatches", "2"]
+    assert main(["train", *words, "--epochs", "1", "--hidden", "8"]) == 0
+    ours, theirs = snapshots.kept[-1].folder / walkers.MODEL, tmp_path / "verb" / "checkpoint.pt"
+    learned = [load_policy(path).state_dict() for path in (ours, theirs)]
+    assert learned[0].keys() == learned[1].keys()
+    assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
+
+
+def test_checkpoints_are_as_many_steps_apart_for_all():
+    ours = RUN.config["settings"]
+    rows = {"surefoot": ours["num_envs"] * ours["horizon"], "rsl_rl": 512 * 24, "sb3": 512 * 24}
+    apart = {name: each * walkers.iterations(RUN, each) for name, each in rows.items()}
+    assert set(apart.values()) == {walking.EVERY}
+
+
+def test_other_settings_are_another_run(monkeypatch: pytest.MonkeyPatch):
+    """The words say nothing of the defaults, which change from commit to commit."""
+    earlier = record(RUN, 10.0)
+    monkeypatch.setattr(walking, "PPOConfig", lambda: PPOConfig(gamma=0.5))
+    later = walking.our_run("go1", 0, ARGUMENTS)
+    assert later.config["words"] == RUN.config["words"]
+    assert records.find([earlier], RUN) and not records.find([earlier], later)
+
+
 def table(ours: list[float], **peers: list[float]) -> Any:
     """The table of Go1's runs; a negative time is of a run that did not pass."""
     made = []
@@ -258,7 +299,8 @@ def test_a_checkpoint_is_judged_as_its_export_would_be(tmp_path: Path, monkeypat
     policy = open_policy(tmp_path / "policy.onnx", None)
     trial = trial_for(policy.commands, policy.robot, policy.output)
     robots = trial.make(3, policy.robot, FRICTION_ONLY)
-    seen = trial.measures(robots)(record_of(policy.act, robots, trial, policy.commands, 0))
+    seed = walkers.EVALUATION_SEED
+    seen = trial.measures(robots)(record_of(policy.act, robots, trial, policy.commands, seed))
     wanted = seen.figures()
     assert found["score"] == pytest.approx(wanted["score"], abs=1e-4)
     assert found["standing_still"] == wanted["standing_still"]  # the same commands
