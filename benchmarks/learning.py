@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from analysis import Table, interval_of_mean, interval_of_ratio, near, whole
+from analysis import Table, interval_of_mean, interval_of_ratio, near, verdict, whole
 from records import (
     RESULTS,
     WINDOW,
@@ -214,14 +214,20 @@ class Times:
         return all(self.reached)
 
 
+def _caps(library: Library) -> str:
+    return f"PPO {CAP[library, 'ppo']:g}, SAC {CAP[library, 'sac']:g}"
+
+
 DIFFERENCES = Table(
     "What each learns with",
     ("", "Surefoot", "Stable-Baselines3, SBX"),
     (
         ("hyperparameters", "the same for all tasks, chosen on them", "the library's defaults"),
         ("PPO: environments", "16, by EnvPool", "8, by Gymnasium"),
+        ("PPO: learning rate", "falls to 0 over the steps it may take", "stays"),
         ("SAC: environments, gradient steps", "16 by EnvPool, 4 for 16 steps", "1, 1 for 1 step"),
         ("observations, returns", "normalised", "as they are"),
+        ("most steps, of Stable-Baselines3's", _caps("surefoot"), f"SBX: {_caps('sbx')}"),
     ),
 )
 
@@ -303,13 +309,13 @@ def _verdict(ours: Times, theirs: Times) -> list[str]:
     ratio = float(np.mean(ours.seconds) / np.mean(theirs.seconds))
     low, high = interval_of_ratio(ours.seconds, theirs.seconds)
     goal = f"Goal: ≤ {GOAL:.2f} × SBX's time; measured"
-    span = f"(bootstrap: {low:.2f} to {high:.2f}; of {len(ours.seconds)} seeds, so too narrow)"
+    runs = min(len(ours.seconds), len(theirs.seconds))
     if ours.all_reached and theirs.all_reached:
-        verdict = "reached" if high <= GOAL else "not reached"
-        return [f"{goal} {ratio:.2f} {span}: {verdict}."]
+        span = f"(bootstrap: {low:.2f} to {high:.2f}; of {runs} seeds, so too narrow)"
+        return [f"{goal} {ratio:.2f} {span}: {verdict(high <= GOAL, runs)}."]
     if ours.all_reached:  # theirs took longer still
-        verdict = "reached" if high <= GOAL else "not shown to be reached"
-        return [f"{goal} ≤ {ratio:.2f}, SBX ended short of the target: {verdict}."]
+        found = verdict(True, runs) if high <= GOAL else "not shown to be reached"
+        return [f"{goal} ≤ {ratio:.2f}, SBX ended short of the target: {found}."]
     short = ours.reached.count(False)
     return [f"{goal}: not reached, {short} of our {len(ours.reached)} runs ended short of it."]
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import tyro
-from analysis import Table, median_range, near
+from analysis import Table, median_range, near, verdict
 from records import RESULTS, Algorithm, Library, Record, Run, by_library, origin
 from session import Session, measure_and_print
 
@@ -189,8 +189,9 @@ def _table(algorithm: str, compared: dict[Library, list[Record]]) -> Table:
         )
     goal = GOALS[algorithm]
     ratio = speeds["surefoot"][0] / speeds["sbx"][0]
-    verdict = "reached" if ratio >= goal else "not reached"
-    notes = [f"Goal: {goal:g} × SBX; measured {ratio:.2f} ×: {verdict}."]
+    runs = min(len(compared["surefoot"]), len(compared["sbx"]))
+    found = verdict(ratio >= goal, runs)
+    notes = [f"Goal: {goal:g} × SBX; measured {ratio:.2f} ×: {found}."]
     measured = [record for records in compared.values() for record in records]
     notes += origin(measured)
     if any(record["busy"] for record in measured):

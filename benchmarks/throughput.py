@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import tyro
-from analysis import Table, median_range, near
+from analysis import Table, median_range, near, verdict
 from records import RESULTS, Library, Record, Run, by_library, of_library, origin
 from session import Session, measure_and_print
 from surefoot.control.ppo import PPOConfig
@@ -27,7 +27,6 @@ TIMES_ENVPOOL = 2.0  # goal: ours, of EnvPool
 MOST_MEMORY = 4 * 2**30  # goal [bytes]
 NUM_ENVS = 1024
 TRAINED = (PPOConfig().num_envs, NUM_ENVS)  # environments of an iteration
-VERDICT = 3  # runs at least: fewer get none
 NAMES: dict[Library, tuple[str, str]] = {  # an environment, and its model
     "surefoot": ("Surefoot, Go1 walk", "its model in a bare Batch"),
     "envpool": ("EnvPool, Go1JoystickFlatTerrain", "its model in a bare Batch"),
@@ -185,8 +184,7 @@ def _goal(
     name: str, sign: str, goal: float, found: float, shown: str, runs: int
 ) -> tuple[str, ...]:
     reached = found < goal if sign == "<" else found >= goal
-    verdict = "reached" if reached else "not reached"
-    return name, f"{sign} {goal:g}", shown, verdict if runs >= VERDICT else "too few runs"
+    return name, f"{sign} {goal:g}", shown, verdict(reached, runs)
 
 
 def _median(records: Sequence[Record], key: str) -> float:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from analysis import Table, near
+from analysis import Table, near, verdict
 from goals import GOALS, LOOK
 from peer_settings import NUM_ENVS, rsl_rl_settings, sb3_settings
 from records import RESULTS, Library, Record, Run, by_library, origin
@@ -201,7 +201,7 @@ def _verdicts(task: str, times: dict[Library, Times]) -> list[str]:
     if "surefoot" not in times:
         return []
     ours, goal = times["surefoot"], GOALS[task]
-    reached = "reached" if ours.median <= goal.seconds else "not reached"
+    reached = verdict(ours.median <= goal.seconds, len(ours.seconds))
     said = [
         f"Goal: ≤ {goal.seconds:g} s, the median of {len(ours.seconds)} seeds; "
         f"measured {ours.shown(ours.median)} s: {reached}."

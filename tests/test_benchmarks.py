@@ -20,6 +20,7 @@ import profiling
 import pytest
 import records
 import report
+import session
 import speed
 import torch
 from libraries import Clock, Watch
@@ -211,10 +212,16 @@ def test_the_target_is_the_mean_of_the_seeds_last_ten_evaluations():
     assert learning.target_of([]) is None
 
 
-def comparison(ours: tuple[float, ...], theirs: tuple[float, ...]) -> analysis.Table:
-    """The table of one seed of each library, Stable-Baselines3's return being 10."""
+def comparison(
+    ours: tuple[float, ...], theirs: tuple[float, ...], seeds: int = 3
+) -> analysis.Table:
+    """The table of some equal seeds of each library, Stable-Baselines3's return being 10."""
     runs = {"sb3": (10.0,) * 10, "surefoot": ours, "sbx": theirs}
-    made = [record(replace(RUN, library=name), scores) for name, scores in runs.items()]
+    made = [
+        record(replace(RUN, library=name, seed=seed), scores)
+        for name, scores in runs.items()
+        for seed in range(seeds)
+    ]
     table, differences = learning.tables(made)
     assert differences is learning.DIFFERENCES
     return table
@@ -225,17 +232,19 @@ def test_the_comparison_says_whether_the_goal_is_reached():
     # Ours after ten evaluations, 20 s; theirs after seventy, 140 s: 1/7.
     assert "measured 0.14" in reached.notes[-1]
     assert reached.notes[-1].endswith(": reached.")
-    assert [row[1] for row in reached.rows] == ["20.0", "140", "20.0"]
+    assert [row[2] for row in reached.rows] == ["20.0", "140", "20.0"]
     late = comparison((0.0,) * 10 + (10.0,) * 10, (0.0,) * 60 + (10.0,) * 10)
     assert "measured 0.29" in late.notes[-1]
     missed = comparison((0.0,) * 70 + (10.0,) * 10, (0.0,) * 60 + (10.0,) * 10)
     assert "measured 1.14" in missed.notes[-1]
     assert missed.notes[-1].endswith(": not reached.")
+    few = comparison((10.0,) * 10, (0.0,) * 60 + (10.0,) * 10, seeds=2)
+    assert few.notes[-1].endswith(": too few runs.")
 
 
 def test_the_comparison_claims_nothing_for_a_run_that_ended_short():
     ours_short = comparison((9.0,) * 20, (10.0,) * 10)
-    assert "not reached, 1 of our 1 runs" in ours_short.notes[-1]
+    assert "not reached, 3 of our 3 runs" in ours_short.notes[-1]
     assert dict(zip(ours_short.columns, ours_short.rows[2], strict=True))["mean"] == "≥ 40.0"
     theirs_short = comparison((10.0,) * 10, (9.0,) * 40)  # 20 s against more than 80 s
     assert "≤ 0.25, SBX ended short" in theirs_short.notes[-1]
@@ -284,6 +293,16 @@ def test_the_report_leaves_what_is_written_by_hand(tmp_path: Path):
     assert out.read_text() == by_hand
     with pytest.raises(ValueError, match="found no marks"):
         report.fill("nothing", "made")
+
+
+def test_the_short_version_ends_within_20_minutes():
+    """By the slowest speeds that were measured on two cores, every run as long as it may."""
+    speeds, costs, learns = everything.parts(True, Path("none.json"), cores=2)
+    planned = [*speed.plan(speeds), *profiling.plan(costs), *learning.plan(learns)]
+    beside = [session.seconds(run) for run in planned if run.cores == 1]
+    assert len(beside) == 2  # Stable-Baselines3's, each on a core of its own: the longer one counts
+    alone = sum(session.seconds(run) for run in planned if run.cores == 2)
+    assert 600 < alone + max(beside) < 1200
 
 
 def test_everything_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
