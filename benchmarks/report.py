@@ -74,6 +74,7 @@ def conditions(records: Sequence[Record]) -> Table:
         ("days", ", ".join(sorted({record["date"] for record in records}))),
         ("runs", str(len(records))),
         ("of these on a busy machine", str(sum(record["busy"] for record in records))),
+        ("not known, since two at a time", str(sum(r["others"] is None for r in records))),
     ]
     return Table("Conditions", ("what", "found"), tuple(rows))
 

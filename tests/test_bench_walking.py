@@ -131,6 +131,7 @@ def record(run: Run, seconds: float, passed: bool = True, **facts: Any) -> dict[
         "given": 1.5 * seconds if passed else seconds,
         "looks": [[1_000_000, seconds / 2, 0.6, 1.0, 16], [2_000_000, seconds, 0.81, 1.0, 256]],
         "busy": False,
+        "others": 0.0,
         "versions": {"surefoot": "0.1.0"},
         "machine": {"cpu": "one"},
         **facts,

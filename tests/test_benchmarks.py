@@ -46,6 +46,7 @@ def record(run: Run = RUN, scores: tuple[float, ...] = (), **facts: Any) -> dict
         "seconds": made[-1].seconds if made else 10.0,
         "stopped_early": False,
         "busy": False,
+        "others": 0.0,
         "alone": True,
         "torch_threads": 2,
         "versions": {"surefoot": "0.1.0", "stable-baselines3": "2", "sbx-rl": "0"},
@@ -190,6 +191,13 @@ def test_a_mixture_of_machines_or_versions_is_warned_of():
     assert mixed in speed.tables([other, sbx])[0].notes
     again = other | {"machine": {"cpu": "a processor"}}
     assert mixed not in speed.tables([other, sbx, again])[0].notes
+
+
+def test_the_conditions_are_told_once_each():
+    lone, beside = record(), record(others=None, alone=False, versions={"surefoot": "0.2.0"})
+    found = dict(report.conditions([lone, lone, beside]).rows)
+    assert found["surefoot"] == "0.1.0, 0.2.0" and found["cpu"] == "a processor"
+    assert (found["runs"], found["not known, since two at a time"]) == ("3", "1")
 
 
 def test_what_is_measured_is_known_by_its_commit(monkeypatch: pytest.MonkeyPatch):
