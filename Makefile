@@ -32,7 +32,7 @@ lint: .venv/dev ## style and types
 train-walk: .venv/dev ## the policy in models/quadruped/walk.onnx once more, from nothing, in runs/
 	$(BIN)/surefoot train walk --steps 4000000 --seed 0 --run $(RUN)
 
-bench-learning: .venv/peers ## PPO and SAC beside their peers, short: few rounds, one comparison
+bench-learning: .venv/peers ## PPO and SAC beside their peers, short: 20 minutes on two cores
 	$(BIN)/python benchmarks/everything.py --short $(ARGS)
 
 bench-learning-long: .venv/peers ## the same in hours, for benchmarks/RESULTS.md; resumes

@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 
 DRAWS = 10_000  # of a bootstrap
 LEVEL = 0.95  # of its interval
+VERDICT = 3  # runs at least, of which something is said to be reached or not
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ def near(number: float, digits: int = 3) -> str:
 def whole(number: float) -> str:
     """To the nearest whole number, thousands apart: 12345.6 → 12 346."""
     return f"{round(number):,}".replace(",", " ").replace("-", "−")
+
+
+def verdict(reached: bool, runs: int) -> str:
+    """Whether a goal is reached; of few runs, none."""
+    return ("reached" if reached else "not reached") if runs >= VERDICT else "too few runs"
 
 
 def median_range(numbers: Sequence[float]) -> tuple[float, float, float]:

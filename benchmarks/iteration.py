@@ -7,8 +7,6 @@ may use, the environment's Python is on one.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from typing import Any
@@ -17,9 +15,8 @@ from parts import PARTS, PARTS_OF_BOTH, Stopwatch  # before torch: it says how O
 
 # isort: split
 import torch
-from libraries import say, surefoot_config
-from records import Run
-from stepping import peak_memory
+from libraries import pinned, say, surefoot_config
+from records import Run, peak_memory
 from surefoot.control.envs import make
 from surefoot.control.run import learner_of
 from surefoot.control.train import torch_settings
@@ -82,11 +79,8 @@ def measure(run: Run) -> dict[str, Any]:
 
 def main(words: list[str]) -> None:
     """Measure as the argument says, and print the result."""
-    run = Run(**json.loads(words[0])["run"])
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))[: run.cores]
-        os.sched_setaffinity(0, cores)
-        torch.set_num_threads(len(cores))
+    run, _ = pinned(words)
+    torch.set_num_threads(run.cores)  # it has counted the machine's
     say(result=measure(run))
 
 

@@ -90,6 +90,23 @@ class Watch:
         }
 
 
+def pinned(words: list[str]) -> tuple[Run, dict[str, Any]]:
+    """A session's run, and all that it asks; from here on this process has the run's cores alone.
+
+    To be called before any library counts the cores.
+
+    Raises:
+        SystemExit: there are fewer.
+    """
+    asked = json.loads(words[0])
+    run, first = Run(**asked["run"]), asked["first_core"]
+    cores = sorted(os.sched_getaffinity(0))
+    if first + run.cores > len(cores):
+        raise SystemExit(f"cores: found {first + run.cores}, allowed is at most {len(cores)}")
+    os.sched_setaffinity(0, cores[first : first + run.cores])
+    return run, asked
+
+
 def say(**facts: Any) -> None:
     """To whoever started this process."""
     print("@" + json.dumps(facts), flush=True)
@@ -198,15 +215,11 @@ def train_peer(run: Run, watch: Watch) -> dict[str, Any]:
 
 def main(words: list[str]) -> None:
     """Train as the argument says, and print the result."""
-    asked = json.loads(words[0])
-    run, target = Run(**asked["run"]), asked["target"]
-    if hasattr(os, "sched_setaffinity"):  # before any library counts the cores
-        first = asked["first_core"]
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[first : first + run.cores])
+    run, asked = pinned(words)
     if run.library != "surefoot":
         # Before Surefoot, which asks OpenMP's threads to sleep: a peer runs as its users know it.
         import torch  # noqa: F401
-    watch = Watch(run, evaluator(run.task), target)
+    watch = Watch(run, evaluator(run.task), asked["target"])
     train = train_surefoot if run.library == "surefoot" else train_peer
     config = train(run, watch)
     say(result={**watch.result(), "config": config})

@@ -7,8 +7,6 @@ floor is measured: the same matrix products on the same operands, with nothing b
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +16,7 @@ from surefoot.control import ppo, sac  # before torch: it says how OpenMP's thre
 
 # isort: split
 import torch
-from libraries import say, surefoot_config, updates_until
+from libraries import pinned, say, surefoot_config, updates_until
 from records import Run
 from surefoot.control.envs import Envs, make
 from surefoot.control.policy import Gaussian
@@ -219,11 +217,8 @@ def _kinds(update: Callable[[], int]) -> dict[str, float]:
 
 def main(words: list[str]) -> None:
     """Measure as the argument says, and print the result."""
-    run = Run(**json.loads(words[0])["run"])
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))[: run.cores]
-        os.sched_setaffinity(0, cores)
-        torch.set_num_threads(len(cores))
+    run, _ = pinned(words)
+    torch.set_num_threads(run.cores)  # it has counted the machine's
     say(result=measure(run))
 
 

@@ -5,16 +5,16 @@ locomotion/velocity/config/go1/agents/rsl_rl_ppo_cfg.py, the flat task's, and
 manipulation/reach/config/franka/agents/rsl_rl_ppo_cfg.py; for Stable-Baselines3:
 locomotion/velocity/config/a1/agents/sb3_ppo_cfg.yaml, with the widths of the flat task, and for
 reaching rsl_rl's epochs, entropy and widths. As there, rewards are multiplied by the control
-period (walkers.py). Two things differ: observations are normalised for rsl_rl, too, since ours are
-in SI units, and there are fewer environments than a GPU's 4096, so that there are more updates in
-the time.
+period (walkers.py). Three things differ: observations are normalised for rsl_rl, too, since ours
+are in SI units; there are fewer environments than a GPU's 4096, so that there are more updates in
+the time; and rsl_rl's first episodes do not begin at random ages, since a gait has a clock.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-NUM_ENVS = 512  # as ours by default
+NUM_ENVS = 512
 EPOCHS = {"walk": 5, "reach": 8}
 ENTROPY = {"walk": 0.01, "reach": 0.001}
 HIDDEN = {"walk": [128, 128, 128], "reach": [64, 64]}

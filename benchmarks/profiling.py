@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 from analysis import Table, near
-from records import RESULTS, Record, Run
+from records import RESULTS, Record, Run, origin
 from session import Session, measure_and_print
 from speed import PPO_OURS, SAC_OURS, TASK
 
@@ -82,7 +82,7 @@ def _of_step(record: Record) -> Table:
         f"Where a step goes: {run['algorithm'].upper()} on {run['task']}",
         ("part", "µs a step", "%"),
         tuple((name, near(time), f"{100 * time / whole:.0f}") for name, time in rows),
-        tuple(notes) + _busy(record),
+        (*notes, *origin([record]), *_busy(record)),
     )
 
 
@@ -101,7 +101,7 @@ def _of_update(record: Record) -> Table:
         f"Where a gradient step goes: {run['algorithm'].upper()}",
         ("kind of work", "µs", "%"),
         (*rows, ("together", near(update), "100")),
-        notes + _busy(record),
+        (*notes, *_busy(record)),
     )
 
 

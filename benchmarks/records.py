@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -97,10 +97,24 @@ def find(records: list[Record], run: Run, target: float | None = None) -> Record
     return None
 
 
-def alike(records: Sequence[Record], library: Library) -> list[Record]:
-    """A library's records, of those that differ from the newest one in their seed at most."""
+def of_library(records: Sequence[Record], library: Library) -> list[Record]:
+    """A library's records by seed: of those alike to its last one but for their seed, the newest.
+
+    Records of earlier settings are left out. Versions and machines are not looked at, see `origin`.
+    """
     found = [record for record in records if record["run"]["library"] == library]
-    return [each for each in found if {**each["run"], "seed": 0} == {**found[-1]["run"], "seed": 0}]
+    alike = [
+        each for each in found if {**each["run"], "seed": 0} == {**found[-1]["run"], "seed": 0}
+    ]
+    by_seed = {record["run"]["seed"]: record for record in alike}
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def by_library(
+    records: Sequence[Record], libraries: Iterable[Library]
+) -> dict[Library, list[Record]]:
+    """`of_library` of each; the order is theirs."""
+    return {library: of_library(records, library) for library in libraries}
 
 
 def stopped_short(record: Record, target: float | None) -> bool:
@@ -131,11 +145,43 @@ def machine() -> dict[str, Any]:
 
 
 def versions_of(library: Library) -> dict[str, str]:
-    """Of the library, with the commit where it is this one, and of what it computes with."""
-    found = versions(PACKAGES[library], "torch", "jax", "numpy", "gymnasium", "mujoco", "envpool")
-    if library == "surefoot" and (here := commit()):
+    """Of the library, of what it computes with, and of Surefoot, whose tasks and evaluations all
+    learn by; with the commit."""
+    known = ("torch", "jax", "numpy", "gymnasium", "mujoco", "envpool")
+    found = versions("surefoot", PACKAGES[library], *known)
+    if here := commit():
         found["surefoot"] += f" ({here})"
     return found
+
+
+def conditions(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Machine and versions that records were made with: of each, all that there were."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for name, value in {**record["machine"], **record["versions"]}.items():
+            found.setdefault(name, set()).add(str(value))
+    return {name: sorted(values) for name, values in found.items()}
+
+
+def origin(records: Sequence[Record]) -> tuple[str, ...]:
+    """What stands below figures: whose they are, and what they should have had in common.
+
+    Records are found again by their settings alone, so that a benchmark goes on after an update:
+    they may be of several commits of ours, which is said, of several machines or versions of
+    anything else, of which is warned.
+    """
+    found = conditions(records)
+    libraries = ["surefoot", *(PACKAGES[record["run"]["library"]] for record in records)]
+    whose = [
+        f"{name} {', '.join(found[name])}" for name in dict.fromkeys(libraries) if name in found
+    ]
+    mixed = [
+        f"{name} {' and '.join(values)}"
+        for name, values in found.items()
+        if len(values) > 1 and name != "surefoot"
+    ]
+    notes = (f"Measured: {'; '.join(whose)}.",)
+    return (*notes, f"Mixed, not one comparison: {'; '.join(mixed)}.") if mixed else notes
 
 
 def busy_seconds() -> float | None:
@@ -146,3 +192,12 @@ def busy_seconds() -> float | None:
         return None
     user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory() -> int:
+    """Most that this program has had resident [bytes].
+
+    Not getrusage's: that is never less than what the process that started this one had.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

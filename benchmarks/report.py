@@ -18,8 +18,9 @@ import tyro
 import walking
 import walking_plot
 from analysis import Table
-from learning import Times, of_library, target_of
-from records import HERE, RESULTS, Record, curve, load
+from learning import Times, target_of
+from records import HERE, RESULTS, Record, curve, load, of_library
+from records import conditions as conditions_of
 from rich.console import Console
 
 matplotlib.use("Agg")  # to a file, with or without a display
@@ -68,17 +69,12 @@ def tables(records: list[Record]) -> list[Table]:
 
 def conditions(records: Sequence[Record]) -> Table:
     """The machine, the versions, and how many runs were disturbed."""
-    machines = {tuple(record["machine"].items()) for record in records}
-    found: dict[str, set[str]] = {}
-    for record in records:
-        for name, version in record["versions"].items():
-            found.setdefault(name, set()).add(version)
     rows = [
-        *((name, str(value)) for machine in sorted(machines, key=str) for name, value in machine),
-        *((name, ", ".join(sorted(versions))) for name, versions in sorted(found.items())),
+        *((name, ", ".join(values)) for name, values in conditions_of(records).items()),
         ("days", ", ".join(sorted({record["date"] for record in records}))),
         ("runs", str(len(records))),
         ("of these on a busy machine", str(sum(record["busy"] for record in records))),
+        ("not known, since two at a time", str(sum(r["others"] is None for r in records))),
     ]
     return Table("Conditions", ("what", "found"), tuple(rows))
 

@@ -37,15 +37,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SETTLE = 1.0  # between two runs [s]
-START_UP = 12.0  # of a process: imports, environments, compilation [s]
-EVALUATION = 1.0  # [s]
-STEPS_PER_SECOND = {  # only to tell the time left
-    ("surefoot", "ppo"): 7000,
-    ("sb3", "ppo"): 4200,
-    ("sbx", "ppo"): 7000,
-    ("surefoot", "sac"): 250,
-    ("sb3", "sac"): 150,
-    ("sbx", "sac"): 300,
+START_UP = 6.0  # of a process: imports, environments [s]
+EVALUATION = 1.2  # [s]
+# The slowest that was measured on a machine with two cores, only to tell the time left: of a run on
+# both of them, and of one on either while another run had the other.
+STEPS_PER_SECOND = {
+    ("surefoot", "ppo"): (4600, 2000),
+    ("sb3", "ppo"): (2600, 850),
+    ("sbx", "ppo"): (2700, 900),
+    ("surefoot", "sac"): (150, 250),  # at one gradient step a step, and at a quarter
+    ("sb3", "sac"): (107, 34),
+    ("sbx", "sac"): (127, 40),
 }
 SCRIPTS = {  # what measures, by a run's purpose
     "profile": "parts.py",
@@ -53,7 +55,12 @@ SCRIPTS = {  # what measures, by a run's purpose
     "throughput": "stepping.py",
     "iteration": "iteration.py",
 }
-SECONDS = {"walking": 300.0, "throughput": 60.0, "iteration": 60.0}  # of a run, roughly [s]
+SECONDS = {
+    "profile": 40.0,
+    "walking": 300.0,
+    "throughput": 60.0,
+    "iteration": 60.0,
+}  # of a run, roughly [s]
 COLUMNS = ("[progress.description]{task.description}", "{task.fields[now]}")
 
 
@@ -211,8 +218,8 @@ def seconds(run: Run) -> float:
     if run.purpose in SECONDS:
         return SECONDS[run.purpose]
     evaluations = run.steps / run.evaluate_every if run.evaluate_every else 0
-    rate = STEPS_PER_SECOND[run.library, run.algorithm]
-    return START_UP + run.steps / rate + EVALUATION * evaluations
+    rate = STEPS_PER_SECOND[run.library, run.algorithm][run.cores == 1]
+    return SETTLE + START_UP + run.steps / rate + EVALUATION * evaluations
 
 
 def _children_seconds() -> float:

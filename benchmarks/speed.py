@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import tyro
-from analysis import Table, median_range, near
-from records import PACKAGES, RESULTS, Algorithm, Library, Record, Run
+from analysis import Table, median_range, near, verdict
+from records import RESULTS, Algorithm, Library, Record, Run, by_library, origin
 from session import Session, measure_and_print
 
 TASK = "HalfCheetah-v5"
@@ -164,36 +164,37 @@ def tables(records: list[Record]) -> list[Table]:
     speeds = [record for record in records if record["run"]["purpose"] == "speed"]
     made = []
     for algorithm in ("ppo", "sac"):
-        by_library: dict[Library, list[Record]] = {}
-        for record in speeds:
-            if record["run"]["algorithm"] == algorithm:
-                by_library.setdefault(record["run"]["library"], []).append(record)
-        if by_library:
-            made.append(_table(algorithm, by_library))
+        here = [record for record in speeds if record["run"]["algorithm"] == algorithm]
+        if here:
+            made.append(_table(algorithm, by_library(here, LIBRARIES)))
     return [*made, DIFFERENCES] if made else []
 
 
-def _table(algorithm: str, by_library: dict[Library, list[Record]]) -> Table:
+def _table(algorithm: str, compared: dict[Library, list[Record]]) -> Table:
     speeds = {
-        library: median_range(
-            [record["steps_per_second"] for record in by_library.get(library, [])]
-        )
-        for library in LIBRARIES
+        library: median_range([record["steps_per_second"] for record in records])
+        for library, records in compared.items()
     }
     rows = []
-    for library, records in by_library.items():
+    for library, records in compared.items():
+        if not records:
+            continue
         middle, low, high = speeds[library]
         updates, _, _ = median_range([record["updates_per_second"] for record in records])
         ratios = [f"{middle / speeds[peer][0]:.2f}" for peer in ("sb3", "sbx")]
-        name = f"{NAMES[library]} {records[-1]['versions'].get(PACKAGES[library], '')}"
         threads = str(records[-1]["torch_threads"]) if library != "sbx" else "XLA's own"
         span = f"{near(low)} to {near(high)}"
-        rows.append((name, threads, near(middle), span, near(updates), *ratios, _flag(records)))
+        rows.append(
+            (NAMES[library], threads, near(middle), span, near(updates), *ratios, _flag(records))
+        )
     goal = GOALS[algorithm]
     ratio = speeds["surefoot"][0] / speeds["sbx"][0]
-    verdict = "reached" if ratio >= goal else "not reached"
-    notes = [f"Goal: {goal:g} × SBX; measured {ratio:.2f} ×: {verdict}."]
-    if any(record["busy"] for records in by_library.values() for record in records):
+    runs = min(len(compared["surefoot"]), len(compared["sbx"]))
+    found = verdict(ratio >= goal, runs)
+    notes = [f"Goal: {goal:g} × SBX; measured {ratio:.2f} ×: {found}."]
+    measured = [record for records in compared.values() for record in records]
+    notes += origin(measured)
+    if any(record["busy"] for record in measured):
         notes.append("Busy rounds: others used the machine meanwhile; no fair figures.")
     return Table(
         f"{algorithm.upper()} on {TASK} at the same hyperparameters",

@@ -9,9 +9,6 @@ spread that a first policy has; what is on the clock is `step` alone.
 
 from __future__ import annotations
 
-import json
-import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +18,9 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from libraries import say
+from libraries import pinned, say
 from mujoco.batch import Batch
-from records import Run
+from records import Run, peak_memory
 
 BLOCK = 10  # control periods: so short that the bare robots are about where the environment's are
 SPREAD = 0.5  # of the actions: PPO's initial_std
@@ -147,20 +144,12 @@ def _actions(rng: np.random.Generator, count: int, joints: int, steps: int) -> I
         yield (SPREAD * rng.standard_normal((BLOCK, count, joints))).astype(np.float32)
 
 
-def peak_memory() -> int:
-    """Most that this process has had resident so far [bytes]."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
 PAIRS: dict[str, Callable[[Run], Pair]] = {"surefoot": surefoot_pair, "envpool": envpool_pair}
 
 
 def main(words: list[str]) -> None:
     """Measure as the argument says, and print the result."""
-    run = Run(**json.loads(words[0])["run"])
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.cores])
+    run, _ = pinned(words)
     say(result=measure(PAIRS[run.library](run), run))
 
 

@@ -8,7 +8,6 @@ look can make a time only longer. Lines that begin with @ are JSON, as libraries
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -16,16 +15,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from goals import GOALS, LOOK, Goal
-from libraries import say
+from libraries import EVALUATION_SEED, pinned, say, surefoot_config
 from records import Run
 
-EVALUATION_SEED = 0  # as of `surefoot evaluate`
 MODEL, STATISTICS = "model", "statistics.pkl"  # files of a snapshot
 Figures = dict[str, Any]
 
@@ -71,26 +69,35 @@ class Snapshots:
 
 
 def train_surefoot(run: Run, snapshots: Snapshots) -> None:
-    """`surefoot train`, word by word; a checkpoint more often than it is used to."""
-    session = importlib.import_module("surefoot.control.train")
-    from surefoot.__main__ import main
+    """What `surefoot train` learns with the run's words (a test compares the weights).
+
+    Without its display, and with the physics on the run's cores alone, where it takes them all.
+    """
     from surefoot.control.run import CHECKPOINT
-    from surefoot.control.run import Run as Training
+    from surefoot.control.train import train
+    from surefoot.sim.tasks import make_task
 
-    save = Training.save
+    goal, folder = GOALS[run.task], snapshots.folder / "run"
+    config = surefoot_config(replace(run, config=run.config["settings"]))
 
-    def save_and_keep(self: Training, budget: Any) -> None:
-        save(self, budget)
-        if not snapshots.has(self.progress.steps):
-            with snapshots.keeping(self.progress.steps) as folder:
-                shutil.copy(self.folder / CHECKPOINT, folder / MODEL)
+    def keep(steps: int) -> None:
+        with snapshots.keeping(steps) as kept:
+            shutil.copy(folder / CHECKPOINT, kept / MODEL)
 
-    session.CHECKPOINT_EVERY = run.config["every"]
-    Training.save = save_and_keep
-    words = [*run.config["words"], "--seed", str(run.seed)]
-    own = ["--run", str(snapshots.folder / "run"), "--episodes", "0"]
-    if status := main(["train", *words, *own]):
-        raise SystemExit(status)
+    train(
+        make_task(goal.task, config.num_envs, goal.robot, nthread=run.cores),
+        config,
+        folder,
+        steps=run.steps,
+        seed=run.seed,
+        checkpoint_every=iterations(run, config.num_envs * config.horizon),
+        on_checkpoint=keep,
+    )
+
+
+def iterations(run: Run, rows: int) -> int:
+    """From one checkpoint to the next, of `rows` steps each."""
+    return max(1, run.config["every"] // rows)
 
 
 def train_rsl_rl(run: Run, snapshots: Snapshots) -> None:
@@ -101,10 +108,11 @@ def train_rsl_rl(run: Run, snapshots: Snapshots) -> None:
 
     torch.manual_seed(run.seed)
     config = json.loads(json.dumps(run.config["settings"]))  # a copy: the runner changes it
-    config["save_interval"] = run.config["every"]
     env = RslRlEnv(environments(run), seed=run.seed)
+    rows = env.num_envs * config["num_steps_per_env"]
+    config["save_interval"] = iterations(run, rows)
     runner = OnPolicyRunner(env, config, str(snapshots.folder / "run"), device="cpu")
-    rows, save = env.num_envs * config["num_steps_per_env"], runner.save
+    save = runner.save
 
     def save_and_keep(path: str, infos: Any = None) -> None:
         steps = rows * (runner.current_learning_iteration + 1)
@@ -129,7 +137,8 @@ def train_sb3(run: Run, snapshots: Snapshots) -> None:
     network = {**network, "activation_fn": ELU}
     env = VecNormalize(StableBaselinesEnv(environments(run)), **normalise)
     model = PPO("MlpPolicy", env, policy_kwargs=network, seed=run.seed, device="cpu", **settings)
-    rows = run.config["every"] * settings["n_steps"] * env.num_envs
+    rows = settings["n_steps"] * env.num_envs
+    every = iterations(run, rows) * rows
 
     def keep() -> None:
         with snapshots.keeping(model.num_timesteps) as folder:
@@ -140,7 +149,7 @@ def train_sb3(run: Run, snapshots: Snapshots) -> None:
         """After the update of every so many rollouts."""
 
         def _on_rollout_start(self) -> None:
-            if self.num_timesteps and self.num_timesteps % rows == 0:
+            if self.num_timesteps and self.num_timesteps % every == 0:
                 keep()
 
         def _on_step(self) -> bool:
@@ -270,10 +279,7 @@ TRAINERS: Mapping[str, Callable[[Run, Snapshots], None]] = {
 
 def main(words: list[str]) -> None:
     """Train as the argument says, judge, and print the result."""
-    asked = json.loads(words[0])
-    run = Run(**asked["run"])
-    if hasattr(os, "sched_setaffinity"):  # before any library counts the cores
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: run.cores])
+    run, asked = pinned(words)
     # As Surefoot asks for. It is kind to the peers, too: threads of torch that spin take the cores
     # from the physics, and an update of rsl_rl's on a busy machine took five times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -10,8 +10,8 @@ matplotlib.use("Agg")  # to a file, with or without a display
 import matplotlib.pyplot as plt
 from goals import GOALS
 from matplotlib.axes import Axes
-from records import Record
-from walking import NAMES, newest
+from records import Record, of_library
+from walking import NAMES
 
 COLOURS = {"surefoot": "#dd6b20", "rsl_rl": "#2b6cb0", "sb3": "#777777"}
 WORDS = (
@@ -41,7 +41,7 @@ def plot(records: list[Record], path: Path) -> bool:
 def _panel(axis: Axes, task: str, records: list[Record]) -> None:
     goal = GOALS[task]
     for library, name in NAMES.items():
-        for index, record in enumerate(newest(records, library)):
+        for index, record in enumerate(of_library(records, library)):
             seconds = [look[1] for look in record["looks"]]
             figures = [look[2] for look in record["looks"]]
             colour = COLOURS[library]

@@ -25,7 +25,6 @@ from .ranges import require_possible
 from .run import CHECKPOINT, Budget, Config, Run, algorithm, saved_in
 from .sac import SACConfig
 
-CHECKPOINT_EVERY = 25  # iterations
 THREADS = 2  # of torch: more than this only gets in the simulator's way
 LARGE_WORK = 4e6  # multiplications of a product, from which bfloat16 pays
 SHARED_WORK = 4e7  # and a second thread
@@ -56,6 +55,8 @@ def train(
     pool: bool = True,
     earlier: Policy | None = None,
     on_iteration: Callable[[Metrics], None] | None = None,
+    checkpoint_every: int = 25,
+    on_checkpoint: Callable[[int], None] | None = None,
     about: Mapping[str, Any] | None = None,
     clock: Clock = time.perf_counter,
 ) -> Trained:
@@ -80,12 +81,15 @@ def train(
         earlier: a policy to begin from; the critic learns alone at first
             (`config.critic_warm_up`). Not looked at where a run is resumed.
         on_iteration: called after each iteration; on each rank with the same metrics but for times.
+        checkpoint_every: iterations from one checkpoint to the next; the last one comes at the end.
+        on_checkpoint: called on each rank with the steps so far, when their checkpoint is whole.
         about: JSON-able facts of the task, kept in config.json and in the checkpoint.
         clock: measures the training time [s].
 
     Raises:
-        UsageError: no budget, an occupied or empty `run_dir`, another configuration than that of
-            the run to resume, ranks that differ, or an environment that cannot be learned from.
+        UsageError: no budget, less than an iteration from checkpoint to checkpoint, an occupied or
+            empty `run_dir`, another configuration than that of the run to resume, ranks that
+            differ, or an environment that cannot be learned from.
         Diverged: what was learned is no longer finite; the last checkpoint still is.
         RankLost: another rank ended; the last checkpoint is whole.
     """
@@ -93,7 +97,9 @@ def train(
     budget = Budget(minutes, steps)
     if budget == Budget() and not resume:
         raise UsageError("budget: found none, allowed is a number of minutes, of steps, or both")
-    _require_alike(config, seed, budget, resume, about)
+    if checkpoint_every < 1:
+        raise UsageError(f"checkpoint_every: found {checkpoint_every}, allowed is 1 or more")
+    _require_alike(config, seed, budget, resume, checkpoint_every, about)
     saved = distributed.from_first(lambda: saved_in(run_dir, resume, config, seed, about or {}))
     with torch_settings(config):
         run = Run(env, config, run_dir, seed, pool, about or {})
@@ -103,6 +109,12 @@ def train(
         elif budget == Budget():
             budget = Budget(**saved["budget"])
         progress, before, start = run.progress, run.progress.elapsed, clock()
+
+        def save() -> None:
+            run.save(budget)
+            if on_checkpoint is not None:
+                distributed.together(on_checkpoint, progress.steps)
+
         with _events(run_dir, progress.steps) as log, closing(run):
             whole = True  # between iterations, when all parts of the run belong together
             try:
@@ -113,15 +125,16 @@ def train(
                     log(metrics, algorithm(config))
                     if on_iteration is not None:
                         distributed.together(on_iteration, metrics)
-                    if progress.iterations % CHECKPOINT_EVERY == 0:
-                        run.save(budget)
-                run.save(budget)
+                    due = progress.iterations % checkpoint_every == 0
+                    if due and budget.spent(progress) < 1:
+                        save()
+                save()
             except KeyboardInterrupt as interrupt:
                 # Ranks that were not stopped together have no common state to save.
                 if whole and (
                     distributed.world_size() == 1 or isinstance(interrupt, distributed.Stopped)
                 ):
-                    run.save(budget)
+                    save()
                 raise
     path = run_dir / CHECKPOINT
     return Trained(
@@ -205,6 +218,7 @@ def _require_alike(
     seed: int,
     budget: Budget,
     resume: bool,
+    checkpoint_every: int,
     about: Mapping[str, Any] | None,
 ) -> None:
     """Raise UsageError for ranks that would learn something else, or SAC on several."""
@@ -215,6 +229,7 @@ def _require_alike(
             "seed": seed,
             **asdict(budget),
             "resume": resume,
+            "checkpoint_every": checkpoint_every,
             **(about or {}),
         }
     )

@@ -25,6 +25,23 @@ settings.register_profile("surefoot", derandomize=True, deadline=None)
 settings.load_profile("surefoot")
 
 
+@pytest.fixture
+def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    """A policy's file for the quadruped, made without torch."""
+    pytest.importorskip("onnx")
+    from tiny_policy import tiny_policy
+
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_policy())
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def tame_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained policy as `surefoot export` writes it: it hardly leaves the standing pose."""

@@ -20,6 +20,7 @@ import profiling
 import pytest
 import records
 import report
+import session
 import speed
 import torch
 from libraries import Clock, Watch
@@ -45,6 +46,7 @@ def record(run: Run = RUN, scores: tuple[float, ...] = (), **facts: Any) -> dict
         "seconds": made[-1].seconds if made else 10.0,
         "stopped_early": False,
         "busy": False,
+        "others": 0.0,
         "alone": True,
         "torch_threads": 2,
         "versions": {"surefoot": "0.1.0", "stable-baselines3": "2", "sbx-rl": "0"},
@@ -124,6 +126,26 @@ def test_a_watch_evaluates_at_equal_steps_and_stops_at_the_target(capsys: pytest
     assert said[-1] == {"steps": 1000, "score": 90.0}
 
 
+def test_a_process_has_the_cores_of_its_run_alone(monkeypatch: pytest.MonkeyPatch):
+    pinned: list[list[int]] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {7, 2, 5})
+    monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: pinned.append(cores))
+
+    def asked(cores: int, first: int) -> list[str]:
+        run = replace(RUN, cores=cores)
+        return [json.dumps({"run": records.as_json(run), "target": 3.0, "first_core": first})]
+
+    run, all_of_it = libraries.pinned(asked(cores=2, first=0))
+    assert (run.cores, all_of_it["target"]) == (2, 3.0)
+    libraries.pinned(asked(cores=1, first=2))
+    assert pinned == [[2, 5], [7]]
+    with pytest.raises(SystemExit, match="cores: found 4, allowed is at most 3"):
+        libraries.pinned(asked(cores=4, first=0))
+    with pytest.raises(SystemExit, match="cores: found 4"):
+        libraries.pinned(asked(cores=2, first=2))
+    assert len(pinned) == 2
+
+
 def test_records_are_kept_and_found_again(tmp_path: Path):
     path = tmp_path / "results" / "file.json"
     assert records.load(path) == []
@@ -135,6 +157,53 @@ def test_records_are_kept_and_found_again(tmp_path: Path):
     assert records.find(found, run) == found[0]  # though JSON has no tuples
     assert records.find(found, replace(run, steps=999)) is None
     assert records.find(found, replace(run, config={"hidden": (64, 65)})) is None
+
+
+def test_records_of_earlier_settings_are_left_out():
+    def of(seed: int, score: float, **settings: Any) -> dict[str, Any]:
+        return record(replace(RUN, seed=seed, **settings), scores=(score,))
+
+    earlier = [of(seed, 1.0, cores=1) for seed in range(3)]
+    newest = [of(1, 2.0), of(0, 3.0), of(1, 4.0)]  # seed 1 twice
+    found = records.of_library([*earlier, *newest], "surefoot")
+    assert [each["curve"][0][2] for each in found] == [3.0, 4.0]
+    assert records.of_library(newest, "sbx") == []
+
+
+def test_a_mixture_of_machines_or_versions_is_warned_of():
+    def of(library: Any, versions: dict[str, str], **machine: Any) -> dict[str, Any]:
+        return record(replace(RUN, library=library), versions=versions, machine=machine)
+
+    ours = of("surefoot", {"surefoot": "0.1.0 (a)", "torch": "2", "python": "3.11"}, cores=2)
+    theirs = of("sbx", {"sbx-rl": "0.28", "torch": "2"}, cores=2, python="3.11")  # as once written
+    assert records.origin([ours, theirs]) == ("Measured: surefoot 0.1.0 (a); sbx-rl 0.28.",)
+    # Another commit of ours is said; other versions and another machine are no fair comparison.
+    later = of("surefoot", {"surefoot": "0.1.0 (b)", "torch": "3", "python": "3.11"}, cores=4)
+    assert records.origin([ours, theirs, later]) == (
+        "Measured: surefoot 0.1.0 (a), 0.1.0 (b); sbx-rl 0.28.",
+        "Mixed, not one comparison: cores 2 and 4; torch 2 and 3.",
+    )
+    # A table warns of the records that are in it, not of those that newer ones replaced.
+    other = record(replace(RUN, purpose="speed"), machine={"cpu": "another"})
+    other |= {"steps_per_second": 1.0, "updates_per_second": 1.0}
+    sbx = other | {"run": {**other["run"], "library": "sbx"}, "machine": {"cpu": "a processor"}}
+    mixed = "Mixed, not one comparison: cpu a processor and another."
+    assert mixed in speed.tables([other, sbx])[0].notes
+    again = other | {"machine": {"cpu": "a processor"}}
+    assert mixed not in speed.tables([other, sbx, again])[0].notes
+
+
+def test_the_conditions_are_told_once_each():
+    lone, beside = record(), record(others=None, alone=False, versions={"surefoot": "0.2.0"})
+    found = dict(report.conditions([lone, lone, beside]).rows)
+    assert found["surefoot"] == "0.1.0, 0.2.0" and found["cpu"] == "a processor"
+    assert (found["runs"], found["not known, since two at a time"]) == ("3", "1")
+
+
+def test_what_is_measured_is_known_by_its_commit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(records, "commit", lambda: "abc+")
+    for library in ("surefoot", "sb3"):  # a peer's time is on our tasks, or in our evaluation
+        assert records.versions_of(library)["surefoot"].endswith(" (abc+)")
 
 
 def test_a_run_that_stopped_at_a_lower_target_is_made_again():
@@ -151,10 +220,16 @@ def test_the_target_is_the_mean_of_the_seeds_last_ten_evaluations():
     assert learning.target_of([]) is None
 
 
-def comparison(ours: tuple[float, ...], theirs: tuple[float, ...]) -> analysis.Table:
-    """The table of one seed of each library, Stable-Baselines3's return being 10."""
+def comparison(
+    ours: tuple[float, ...], theirs: tuple[float, ...], seeds: int = 3
+) -> analysis.Table:
+    """The table of some equal seeds of each library, Stable-Baselines3's return being 10."""
     runs = {"sb3": (10.0,) * 10, "surefoot": ours, "sbx": theirs}
-    made = [record(replace(RUN, library=name), scores) for name, scores in runs.items()]
+    made = [
+        record(replace(RUN, library=name, seed=seed), scores)
+        for name, scores in runs.items()
+        for seed in range(seeds)
+    ]
     table, differences = learning.tables(made)
     assert differences is learning.DIFFERENCES
     return table
@@ -165,17 +240,19 @@ def test_the_comparison_says_whether_the_goal_is_reached():
     # Ours after ten evaluations, 20 s; theirs after seventy, 140 s: 1/7.
     assert "measured 0.14" in reached.notes[-1]
     assert reached.notes[-1].endswith(": reached.")
-    assert [row[1] for row in reached.rows] == ["20.0", "140", "20.0"]
+    assert [row[2] for row in reached.rows] == ["20.0", "140", "20.0"]
     late = comparison((0.0,) * 10 + (10.0,) * 10, (0.0,) * 60 + (10.0,) * 10)
     assert "measured 0.29" in late.notes[-1]
     missed = comparison((0.0,) * 70 + (10.0,) * 10, (0.0,) * 60 + (10.0,) * 10)
     assert "measured 1.14" in missed.notes[-1]
     assert missed.notes[-1].endswith(": not reached.")
+    few = comparison((10.0,) * 10, (0.0,) * 60 + (10.0,) * 10, seeds=2)
+    assert few.notes[-1].endswith(": too few runs.")
 
 
 def test_the_comparison_claims_nothing_for_a_run_that_ended_short():
     ours_short = comparison((9.0,) * 20, (10.0,) * 10)
-    assert "not reached, 1 of our 1 runs" in ours_short.notes[-1]
+    assert "not reached, 3 of our 3 runs" in ours_short.notes[-1]
     assert dict(zip(ours_short.columns, ours_short.rows[2], strict=True))["mean"] == "≥ 40.0"
     theirs_short = comparison((10.0,) * 10, (9.0,) * 40)  # 20 s against more than 80 s
     assert "≤ 0.25, SBX ended short" in theirs_short.notes[-1]
@@ -199,7 +276,7 @@ def test_the_speed_table_has_medians_and_ratios():
     ours = dict(zip(table.columns, table.rows[2], strict=True))
     assert (ours["steps/s"], ours["from, to"], ours["updates/s"]) == ("310", "300 to 330", "620")
     assert (ours["× SB3"], ours["× SBX"]) == ("3.10", "1.55")
-    assert table.notes == ("Goal: 1.5 × SBX; measured 1.55 ×: reached.",)
+    assert table.notes[0] == "Goal: 1.5 × SBX; measured 1.55 ×: reached."
     made[0]["busy"] = True
     assert "Busy rounds" in speed.tables(made)[0].notes[-1]
 
@@ -224,6 +301,16 @@ def test_the_report_leaves_what_is_written_by_hand(tmp_path: Path):
     assert out.read_text() == by_hand
     with pytest.raises(ValueError, match="found no marks"):
         report.fill("nothing", "made")
+
+
+def test_the_short_version_ends_within_20_minutes():
+    """By the slowest speeds that were measured on two cores, every run as long as it may."""
+    speeds, costs, learns = everything.parts(True, Path("none.json"), cores=2)
+    planned = [*speed.plan(speeds), *profiling.plan(costs), *learning.plan(learns)]
+    beside = [session.seconds(run) for run in planned if run.cores == 1]
+    assert len(beside) == 2  # Stable-Baselines3's, each on a core of its own: the longer one counts
+    alone = sum(session.seconds(run) for run in planned if run.cores == 2)
+    assert 600 < alone + max(beside) < 1200
 
 
 def test_everything_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,20 +11,9 @@ from types import SimpleNamespace
 import pytest
 from surefoot import __version__
 from surefoot.__main__ import VERBS, main
-from tiny_policy import tiny_policy
 from verbs import refuse, succeed
 
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> str:
-    path = tmp_path / "tiny.onnx"
-    path.write_bytes(tiny_policy())
-    return str(path)
+pytestmark = pytest.mark.usefixtures("folder_of_its_own")
 
 
 # --- help -------------------------------------------------------------------------------------

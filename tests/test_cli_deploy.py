@@ -13,19 +13,9 @@ from surefoot.models.task import CommandPart
 from tiny_policy import tiny_policy
 from verbs import refuse
 
+pytestmark = pytest.mark.usefixtures("folder_of_its_own")
+
 ROBOT = load_robot("quadruped")
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> str:
-    path = tmp_path / "tiny.onnx"
-    path.write_bytes(tiny_policy())
-    return str(path)
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])

@@ -18,12 +18,9 @@ from surefoot.deploy.workstation.replay import PolicyReplay
 from surefoot.models.robot_file import load_robot
 from verbs import refuse, succeed, succeed_with_json
 
+pytestmark = pytest.mark.usefixtures("folder_of_its_own")
+
 ROBOT = load_robot("quadruped")
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def test_log_info_ends_with_json(capsys, run_log: Path):

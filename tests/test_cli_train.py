@@ -24,12 +24,9 @@ from surefoot.models.robot_file import MODELS, load_robot
 from surefoot.sim.randomisation import ARM_TRAINING
 from verbs import refuse, succeed, succeed_with_json
 
+pytestmark = pytest.mark.usefixtures("folder_of_its_own")
+
 ROBOT = load_robot("quadruped")
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")

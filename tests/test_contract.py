@@ -16,46 +16,25 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 from surefoot.deploy.contract import FORMAT, KEY, Contract, GoldenPair
 from surefoot.deploy.controller import Controller
-from surefoot.hardware.interface import Health, Sample
 from surefoot.models.errors import PolicyError
 from surefoot.models.limits import Limits
 from surefoot.models.robot import Robot
 from tiny_policy import (
+    COMMAND,
+    PERIOD,
     ROBOT,
     SCALE,
     WIDTHS,
     Edit,
-    N,
     contract,
     graph,
+    sample,
     tiny_policy,
     with_text,
 )
 
-PERIOD = ROBOT.control_period
-COMMAND = np.array([0.3, -0.1, 0.5])
 HOST = Limits.of(ROBOT, "joint_torque")
 CHANGED = ROBOT.joint_names[4]  # the joint that the tests below change
-
-
-def sample(seed: int = 0) -> Sample:
-    rng = np.random.default_rng(seed)
-    gravity = np.array([0.1, -0.2, -1.0])
-    return Sample(
-        time=seed * PERIOD,
-        joint_pos=ROBOT.default_pose + rng.normal(0, 0.3, N),
-        joint_vel=rng.normal(0, 1.0, N),
-        joint_torque=np.zeros(N),
-        age=np.zeros(N),
-        alert=np.zeros(N, bool),
-        encoder_jump=np.zeros(N, bool),
-        gyro=rng.normal(0, 1.0, 3),
-        gravity=gravity / np.linalg.norm(gravity),
-        acceleration=np.array([0.0, 0.0, 9.81]),
-        imu_age=0.0,
-        imu_rate=200.0,
-        health=Health.unknown(N),
-    )
 
 
 def refusal(policy: bytes | str | Path, robot: Robot = ROBOT) -> str:

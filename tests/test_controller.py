@@ -7,39 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from surefoot.deploy.controller import Controller
-from surefoot.hardware.interface import Health, Sample
 from tiny_policy import (
     CLOCK_PERIOD,
+    COMMAND,
+    PERIOD,
     ROBOT,
     SCALE,
     WIDTHS,
     N,
     expected_action,
+    sample,
     tiny_policy,
 )
-
-PERIOD = ROBOT.control_period
-COMMAND = np.array([0.3, -0.1, 0.5])
-
-
-def sample(seed: int = 0) -> Sample:
-    rng = np.random.default_rng(seed)
-    gravity = np.array([0.1, -0.2, -1.0])
-    return Sample(
-        time=seed * PERIOD,
-        joint_pos=ROBOT.default_pose + rng.normal(0, 0.3, N),
-        joint_vel=rng.normal(0, 1.0, N),
-        joint_torque=np.zeros(N),
-        age=np.zeros(N),
-        alert=np.zeros(N, bool),
-        encoder_jump=np.zeros(N, bool),
-        gyro=rng.normal(0, 1.0, 3),
-        gravity=gravity / np.linalg.norm(gravity),
-        acceleration=np.array([0.0, 0.0, 9.81]),
-        imu_age=0.0,
-        imu_rate=200.0,
-        health=Health.unknown(N),
-    )
 
 
 def test_a_decision_is_the_graphs_on_the_raw_inputs():

@@ -92,7 +92,7 @@ def session(
 ) -> Outcome:
     """Train, and call `at` with the number of each iteration."""
     torch.set_num_threads(1)
-    train.CHECKPOINT_EVERY, distributed.TIMEOUT = every, timedelta(seconds=timeout)
+    distributed.TIMEOUT = timedelta(seconds=timeout)
     outcome = Outcome()
 
     def on_iteration(metrics: Metrics) -> None:
@@ -101,7 +101,7 @@ def session(
             at(metrics.iteration)
 
     world = ENVIRONMENTS[env](config.num_envs)
-    options = {"steps": iterations * rows, **options}
+    options = {"steps": iterations * rows, "checkpoint_every": every, **options}
     try:
         trained = train.train(world, config, folder, on_iteration=on_iteration, **options)
     except (UsageError, distributed.RankLost, KeyboardInterrupt) as error:
@@ -212,7 +212,6 @@ def two() -> Iterator[Ranks]:
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What `session` sets in this process."""
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", train.CHECKPOINT_EVERY)
     monkeypatch.setattr(distributed, "TIMEOUT", distributed.TIMEOUT)
     threads = torch.get_num_threads()
     yield

@@ -297,13 +297,10 @@ def without_time(path: Path) -> dict[str, Any]:
     return state
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path):
     run(tmp_path / "whole", Points(16), seed=5)
     with pytest.raises(Unplugged):
-        run(tmp_path / "cut", Points(16), stop_after=5, seed=5)
+        run(tmp_path / "cut", Points(16), stop_after=5, seed=5, checkpoint_every=3)
     assert load(tmp_path / "cut" / "checkpoint.pt")["progress"]["iterations"] == 3
     resumed = run(tmp_path / "cut", Points(16), seed=5, resume=True)
     assert resumed.resumed_exactly is True
@@ -316,14 +313,27 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_environments_without_a_state_start_their_episodes_anew(
-    mode: AutoresetMode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: AutoresetMode, tmp_path: Path
 ):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
     with pytest.raises(Unplugged):
-        run(tmp_path, clocks(mode, 16), stop_after=4)
+        run(tmp_path, clocks(mode, 16), stop_after=4, checkpoint_every=3)
     resumed = run(tmp_path, clocks(mode, 16), resume=True)
     assert resumed.resumed_exactly is False
     assert resumed.iterations == 6
+
+
+def test_each_checkpoint_is_told_of_when_it_is_whole(tmp_path: Path):
+    each = SMALL.num_envs * SMALL.horizon
+    told: list[int] = []
+
+    def on_checkpoint(steps: int) -> None:
+        assert load(tmp_path / "run" / "checkpoint.pt")["progress"]["steps"] == steps
+        told.append(steps)
+
+    run(tmp_path / "run", Points(16), checkpoint_every=2, on_checkpoint=on_checkpoint)
+    assert told == [2 * each, 4 * each, 6 * each]  # the last one once, though it is due twice
+    with pytest.raises(UsageError, match="checkpoint_every: found 0, allowed is 1 or more"):
+        run(tmp_path / "none", Points(16), checkpoint_every=0)
 
 
 def test_a_budget_of_minutes_is_spent_by_the_clock_given(tmp_path: Path):

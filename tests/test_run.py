@@ -82,10 +82,9 @@ class Broken(Point):
 
 
 @pytest.mark.parametrize("config", [SMALL, SMALL_SAC], ids=["ppo", "sac"])
-def test_what_is_no_longer_finite_is_never_saved(config: Any, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("surefoot.control.train.CHECKPOINT_EVERY", 1)
+def test_what_is_no_longer_finite_is_never_saved(config: Any, tmp_path: Path):
     with pytest.raises(Diverged, match="learning has diverged after"):
-        train(Broken(4), config, tmp_path, steps=100_000)
+        train(Broken(4), config, tmp_path, steps=100_000, checkpoint_every=1)
     for values in load_policy(tmp_path / "checkpoint.pt").state_dict().values():
         assert torch.isfinite(values).all()
 

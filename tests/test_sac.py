@@ -358,12 +358,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return without_time(folder)
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
-    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 3)
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(whole: dict[str, Any], tmp_path: Path):
     with pytest.raises(Unplugged):
-        run(tmp_path, Point(4), stop_after=5)
+        run(tmp_path, Point(4), stop_after=5, checkpoint_every=3)
     assert load(tmp_path / "checkpoint.pt")["progress"]["iterations"] == 3
     resumed = run(tmp_path, Point(4), resume=True)
     assert resumed.resumed_exactly is True
@@ -376,11 +373,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from surefoot.control import train
 import test_sac
 
 torch.set_num_threads(1)
-train.CHECKPOINT_EVERY = 3
 sync, left = os.fsync, int(sys.argv[2])
 
 def fsync(descriptor):
@@ -393,7 +388,7 @@ def fsync(descriptor):
     sync(descriptor)
 
 os.fsync = fsync
-test_sac.run(Path(sys.argv[1]), test_sac.Point(4))
+test_sac.run(Path(sys.argv[1]), test_sac.Point(4), checkpoint_every=3)
 """
 
 
@@ -427,14 +422,13 @@ def test_kill_9_in_the_middle_of_a_checkpoint_loses_nothing_before_it(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_environments_without_a_state_start_their_episodes_anew(
-    mode: AutoresetMode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mode: AutoresetMode, tmp_path: Path
 ):
     def counters() -> SyncVectorEnv:
         return SyncVectorEnv([Counter] * 4, autoreset_mode=mode)
 
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 6)
     with pytest.raises(Unplugged):
-        run(tmp_path, counters(), stop_after=7)
+        run(tmp_path, counters(), stop_after=7, checkpoint_every=6)
     resumed = run(tmp_path, counters(), resume=True)
     assert resumed.resumed_exactly is False
     assert resumed.iterations == 8

@@ -19,12 +19,15 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from surefoot.deploy.contract import KEY, Contract
+from surefoot.hardware.interface import Health, Sample
 from surefoot.models.limits import Limits
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import CommandPart
 
 ROBOT = load_robot("quadruped")
 N = len(ROBOT.joints)
+PERIOD = ROBOT.control_period  # [s]
+COMMAND = np.array([0.3, -0.1, 0.5])
 SCALE = 0.35  # [rad]
 HALF = 0.5
 CLOCK_PERIOD = 0.5  # [s]
@@ -32,6 +35,27 @@ WIDTHS = {"joint_pos": N, "gyro": 3, "command": 3, "previous_action": N, "clock"
 OUTPUTS = ("action", "joint_target")
 
 Edit = Callable[[dict[str, Any]], object]  # of the contract's table, in place
+
+
+def sample(seed: int = 0) -> Sample:
+    """What the sensors say at one tick: joints near the standing pose, all of it fresh."""
+    rng = np.random.default_rng(seed)
+    gravity = np.array([0.1, -0.2, -1.0])
+    return Sample(
+        time=seed * PERIOD,
+        joint_pos=ROBOT.default_pose + rng.normal(0, 0.3, N),
+        joint_vel=rng.normal(0, 1.0, N),
+        joint_torque=np.zeros(N),
+        age=np.zeros(N),
+        alert=np.zeros(N, bool),
+        encoder_jump=np.zeros(N, bool),
+        gyro=rng.normal(0, 1.0, 3),
+        gravity=gravity / np.linalg.norm(gravity),
+        acceleration=np.array([0.0, 0.0, 9.81]),
+        imu_age=0.0,
+        imu_rate=200.0,
+        health=Health.unknown(N),
+    )
 
 
 def weights(name: str, width: int, outputs: int = N) -> np.ndarray:
