@@ -20,6 +20,7 @@ from ..models.errors import RenderError
 from ..sim.evaluate import Result
 from ..sim.randomisation import Variation, describe
 from ..sim.statistics import LEVEL
+from ..sim.trials import is_goal
 from ..sim.video import frames, write_video
 from .evaluation_plots import (
     learning_curves,
@@ -187,6 +188,7 @@ def _video(
             captions,
             lambda: progress.advance(bar),
             recording.terrain,
+            list(commands) if is_goal([part.name for part in policy.commands]) else [],
         )
         data = base64.b64encode(path.read_bytes()).decode()
     words = f"{name}: {which}, {time[0]:.0f} to {time[-1]:.0f} s"

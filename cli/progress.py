@@ -13,6 +13,7 @@ from ..deploy.log.reader import RunLog
 from ..deploy.verdict import State
 from ..deploy.workstation.replay import SimReplay, replay_sim
 from ..models.robot import Robot
+from ..sim.trials import is_goal
 from ..sim.video import frames, write_video
 
 
@@ -47,10 +48,13 @@ def render(
     """
     rows = frames(time, path)
     at = np.searchsorted(log.ticks["start"], time[rows], side="right") - 1
-    captions = [_caption(tick, log.command_names) for tick in log.ticks[np.maximum(at, 0)]]
+    ticks = log.ticks[np.maximum(at, 0)]
+    captions = [_caption(tick, log.command_names) for tick in ticks]
+    goals = [tick["command"] if tick["state"] == State.RUN else None for tick in ticks]
+    goals = goals if is_goal(log.command_names) else []
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("rendering", total=len(rows))
-        write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar))
+        write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar), goals=goals)
 
 
 def _caption(tick: np.void, command_names: Sequence[str]) -> str:
