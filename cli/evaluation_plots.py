@@ -170,7 +170,7 @@ def last_errors(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot_learning(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure | None:
-    """The curves of a training by name, steps and values; None where none of the usual ones is."""
+    """The curves of a training by name, steps and values; None where no episode ended."""
     ends = [name.partition("/")[2] for name in curves if name.startswith("end/")]
     groups = {
         "return of an episode": ["episode/return"],

@@ -200,11 +200,13 @@ def _video(
 
 def _learning(folder: Path) -> str:
     try:
-        figure = plot_learning(learning_curves(folder))
+        curves = learning_curves(folder)
     except ModuleNotFoundError:
         return "<p>There are curves, but TensorBoard is not installed here to read them.</p>"
-    if figure is None:
+    if not curves:
         return "<p>No curves: the policy does not lie in the folder of its run.</p>"
+    if (figure := plot_learning(curves)) is None:
+        return "<p>No curves: no episode had ended when the training did.</p>"
     return _image(figure)
 
 
