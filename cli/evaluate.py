@@ -21,6 +21,7 @@ from .terminal import open_console, require_file
 from .trained import TrainedPolicy, open_policy
 
 LITTLE = 0.05  # of a score or a share of successes
+NEARER = 0.9  # of the distance at the start: what is more is hardly less
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,32 @@ def measure(
 
 
 def show(figures: Mapping[str, Mapping[str, Any]], policy: Path, console: Console) -> None:
-    """The table, and a word where the policy does no more than to stand."""
+    """The table, and a word where the policy is not worth using yet."""
     console.print(evaluation_table(figures, f"{policy}"))
     if "terrain" in figures:
         console.print(terrain_table(figures["terrain"]))
-    measure = "score" if "score" in next(iter(figures.values())) else "success"
-    if all(f[measure] < f["standing_still"][measure] + LITTLE for f in figures.values()):
-        console.print("It does hardly better than a robot that stands still: train longer.")
+    if words := shortcoming(figures):
+        console.print(words, style="yellow", soft_wrap=True)
+
+
+def shortcoming(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """In words, what a policy cannot do yet; empty where it can."""
+    name, first = next(iter(figures.items()))
+    found, still = list(figures.values()), first["standing_still"]
+    measure = "score" if "score" in first else "success"
+    if first["survival"] < 0.5:
+        return f"It falls in {1 - first['survival']:.0%} of the {name} episodes: train longer."
+    if any(each[measure] >= still[measure] + LITTLE for each in found):
+        return ""
+    if measure == "score":
+        return "It follows commands hardly better than a robot that stands still: train longer."
+    far, start = first["distance"], still["distance"]
+    if far is None or far > NEARER * start:
+        return "It comes hardly nearer to its goals than where it begins: train longer."
+    return (
+        f"It comes nearer to its goals, {far:.3f} m of {start:.3f} m are left, but seldom within "
+        "2 cm: train longer."
+    )
 
 
 def write_values(results: Mapping[str, Result], path: Path) -> None:

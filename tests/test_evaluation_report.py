@@ -8,6 +8,7 @@ import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 from surefoot.__main__ import main
 from surefoot.cli import evaluation_report as module
+from surefoot.cli.evaluate import shortcoming
 from surefoot.cli.evaluation_plots import last_errors, learning_curves, plot_learning, smoothed
 from surefoot.cli.tables import evaluation_table
 from surefoot.deploy.controller import Controller
@@ -181,6 +183,39 @@ def test_learning_curves_are_tensorboards(tmp_path: Path):
     assert figure is not None
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["return of an episode", "reward by term, mean of a step"]
+
+
+def test_a_run_in_which_no_episode_ended_is_told_from_none(tmp_path: Path):
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    assert "does not lie in the folder of its run" in module._learning(tmp_path)
+    with tensorboard.SummaryWriter(str(tmp_path)) as writer:
+        writer.add_scalar("train/reward", 0.5, 100)
+    assert "no episode had ended" in module._learning(tmp_path)
+
+
+STILL = {"score": 0.24, "success": 0.01, "distance": 0.332}
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"survival": 1.0, "score": 0.3}, ""),
+        ({"survival": 1.0, "score": 0.28}, "follows commands hardly better than a robot that"),
+        ({"survival": 0.1, "score": 0.12}, "It falls in 90% of the nominal episodes"),
+        ({"survival": 0.1, "score": 0.45}, "It falls in 90% of the nominal episodes"),
+        ({"survival": 1.0, "success": 0.3, "distance": 0.05}, ""),
+        (
+            {"survival": 1.0, "success": 0.0, "distance": 0.118},
+            "comes nearer to its goals, 0.118 m ",
+        ),
+        ({"survival": 1.0, "success": 0.0, "distance": 0.31}, "comes hardly nearer to its goals"),
+        ({"survival": 1.0, "success": 0.0, "distance": None}, "comes hardly nearer to its goals"),
+    ],
+)
+def test_what_a_policy_cannot_do_yet_is_said(figures: dict[str, Any], said: str):
+    found = {**figures, "standing_still": STILL}
+    words = shortcoming({"nominal": found, "beyond": found})
+    assert said in words and bool(said) == bool(words)
 
 
 def test_the_table_fits_eighty_columns_and_older_figures_are_still_shown():
