@@ -73,6 +73,7 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
         minutes = DEFAULT_MINUTES
     env: str | VectorEnv = arguments.task
     about: dict[str, Any] = {"task": arguments.task, "commit": commit()}
+    about["episodes"] = arguments.episodes
     if arguments.from_:
         about["from"] = str(arguments.from_)
     if arguments.task in TASKS:

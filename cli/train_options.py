@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +22,7 @@ from ..models.errors import UsageError
 from ..models.limits import Output
 from .terminal import require_folder
 
+EPISODES = 256
 OF_THE_TASK = ("robot", "output", "terrain", "history", "pool")  # options in what a run is about
 
 
@@ -78,13 +79,14 @@ class _Common:
     run: Path | None = None
     """The run's folder; a new one under runs/ if not given."""
     resume: Path | None = None
-    """Go on with the run in this folder. All but the budget is as it was, without being said."""
+    """Go on with the run in this folder. Of its options only the budget and
+    --episodes can be said anew; without being said, all are as they were."""
     pool: bool = True
     """Let EnvPool step 16 environments of Gymnasium's and more, where it is installed and has the
     task; evaluation is Gymnasium's own in any case."""
-    episodes: int = 256
-    """Episodes of the evaluation of a robot at the end, under each condition; 0 leaves it out.
-    Other environments are evaluated for 10."""
+    episodes: int | None = None
+    """Episodes of the evaluation of a robot at the end, under each condition: 256 if not given; 0
+    leaves it out. Other environments are evaluated for 10."""
     json: bool = False
     """End with one JSON object on the last line."""
 
@@ -134,6 +136,8 @@ def settled(arguments: AnyArguments) -> tuple[AnyArguments, Path]:
     """
     if arguments.resume:
         arguments = _as_begun(arguments, arguments.resume)
+    if arguments.episodes is None:
+        arguments = replace(arguments, episodes=EPISODES)
     if not arguments.task:
         raise UsageError(
             "task: found none, give walk, reach, the id of an environment, or --resume RUN"
@@ -164,6 +168,7 @@ def _as_begun(said: AnyArguments, folder: Path) -> AnyArguments:
         "seed": saved["seed"],
         "from_": Path(about["from"]) if "from" in about else None,
         "run": folder,
+        "episodes": about.get("episodes") if said.episodes is None else said.episodes,
         **{name: about[name] for name in OF_THE_TASK if name in about},
     }
     if saved["algorithm"] == "ppo":
@@ -187,7 +192,7 @@ def _require_possible(arguments: AnyArguments) -> None:
     """Raise UsageError for figures that nothing can be learned with."""
     if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
         raise UsageError(f"--minutes: found {arguments.minutes}, allowed is a number > 0")
-    if arguments.episodes < 0:
+    if arguments.episodes is not None and arguments.episodes < 0:
         raise UsageError(f"--episodes: found {arguments.episodes}, allowed is 0 or more")
     if arguments.steps is not None and arguments.steps < 1:
         raise UsageError(f"--steps: found {arguments.steps}, allowed is 1 or more")
