@@ -95,9 +95,9 @@ def terrain_table(figures: Mapping[str, Any]) -> Table:
 
 
 def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) -> Table:
-    """The figures of an evaluation, a column for each condition but terrain."""
-    level = {name: figures for name, figures in evaluation.items() if "by_kind" not in figures}
-    return _table(evaluation_rows(level), title)
+    """The figures of an evaluation, a column for each condition."""
+    names, *rows = evaluation_rows(evaluation)
+    return _table([[*names[:-1], names[-1].replace(" ", "\n")], *rows], title)
 
 
 def _table(rows: Sequence[Sequence[str]], title: str) -> Table:
@@ -148,8 +148,8 @@ def health_panel(checks: Sequence[Check]) -> Group:
 def _span(low: float, high: float) -> str:
     """A range in words; nothing where it has no bound."""
     if math.isinf(low):
-        return "" if math.isinf(high) else f"≤ {high:g}"
-    return f"≥ {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+        return "" if math.isinf(high) else f"≤ {high:.3g}"
+    return f"≥ {low:.3g}" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
 
 
 def checks_table(robot: Robot, sample: Sample) -> Table:
