@@ -168,7 +168,10 @@ def _video(
     end = max(2, int(recording.alive[:, episode].sum()))
     start = max(0, end - round(CLIP / recording.period))
     time = recording.period * np.arange(start, end)
-    with TemporaryDirectory() as folder, Progress(console=console, transient=True) as progress:
+    with (
+        TemporaryDirectory() as folder,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
         path = Path(folder) / "clip.mp4"
         shown = start + frames(time, path)
         commands = recording.command[shown, episode]

@@ -19,7 +19,7 @@ from ..sim.video import frames, write_video
 
 def simulate(console: Console, log: RunLog, robot: Robot, seed: int = 0) -> SimReplay:
     """The logged commands in the simulation. Raises UsageError as `replay_sim` does."""
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("simulating", total=1.0)
         return replay_sim(log, robot, seed, lambda share: progress.update(bar, completed=share))
 
@@ -52,7 +52,7 @@ def render(
     captions = [_caption(tick, log.command_names) for tick in ticks]
     goals = [tick["command"] if tick["state"] == State.RUN else None for tick in ticks]
     goals = goals if is_goal(log.command_names) else []
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("rendering", total=len(rows))
         write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar), goals=goals)
 
