@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json as jsonlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 from gymnasium.vector import VectorEnv
 from rich.console import Console
@@ -21,6 +24,7 @@ from ..control.metrics import Metrics
 from ..control.run import CHECKPOINT
 from ..control.train import Trained, train
 from ..deploy.contract import robot_facts
+from ..deploy.controller import open_session, read_contract, read_policy
 from ..deploy.log.format import POLICY_FILE
 from ..deploy.workstation.export import add_evaluation
 from ..deploy.workstation.reopen import reopen
@@ -31,7 +35,7 @@ from ..models.task import CommandPart
 from ..sim import randomisation
 from ..sim.robot_env import RobotEnv
 from ..sim.tasks import TASKS, make_task
-from .evaluate import measure, show
+from .evaluate import measure, shortcoming, show
 from .export import export_run
 from .tables import health_panel
 from .terminal import command, open_console, shown
@@ -46,7 +50,8 @@ FOREIGN_EPISODES = 10  # of the evaluation of a task that is no robot's
 
 def run(arguments: AnyArguments) -> int:
     """Train; export and evaluate a robot's policy, evaluate any other."""
-    with distributed.group():  # alone, unless torchrun started this process
+    quiet = nullcontext() if arguments.task in TASKS else mujoco_warnings_on_stderr()
+    with quiet, distributed.group():  # alone, unless torchrun started this process
         first = distributed.rank() == 0
         console = open_console() if first else Console(quiet=True)
         arguments, folder = distributed.from_first(lambda: settled(arguments))
@@ -111,6 +116,8 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
                 about=about,
             )
     except KeyboardInterrupt:
+        if display.seen:
+            console.print(health_panel(checks(arguments.config, display.seen)))
         _tell_how_to_go_on(console, folder, arguments.task in TASKS)
         raise
     spent = f"{shown_count(trained.steps)} steps in {trained.elapsed:.0f} s"
@@ -167,10 +174,28 @@ def _earlier(arguments: AnyArguments, env: str | VectorEnv) -> Policy | None:
     if path is None or arguments.resume:
         return None
     if path.suffix != ".onnx":
-        return checkpoint.load_policy(path / CHECKPOINT if path.is_dir() else path)
+        path = path / CHECKPOINT if path.is_dir() else path
+        if isinstance(env, RobotEnv):
+            saved = checkpoint.load(path)
+            widths = [env.single_observation_space.shape, env.single_action_space.shape]
+            same = widths == [(saved["policy"][name],) for name in ("obs_dim", "action_dim")]
+            _require_kin(path, saved["about"], env, same)
+        return checkpoint.load_policy(path)
     if not isinstance(env, RobotEnv):
         raise UsageError(f"--from: found {path} for {env}, allowed is a run's folder")
+    contract = read_contract(open_session(read_policy(path)))
+    about = {**contract.training, "robot": contract.robot, "output": contract.output}
+    _require_kin(path, about, env, contract.robot == env.robot.name)
     return reopen(path, env)
+
+
+def _require_kin(path: Path, about: Mapping[str, Any], env: RobotEnv, same: bool) -> None:
+    """Raise UsageError where a policy is for another robot, not the `same`, output or history."""
+    found = (about.get("robot"), about.get("output", "joint_target"), about.get("history", 1))
+    wanted = (env.robot.name, env.output, env.history)
+    if not same or found[1:] != wanted[1:]:
+        words = ["robot {}, output {}, history {}".format(*each) for each in (found, wanted)]
+        raise UsageError(f"--from {path}: found {words[0]}, allowed is {words[1]}")
 
 
 def _export(
@@ -181,23 +206,31 @@ def _export(
     contract = export_run(folder, policy)
     result: dict[str, Any] = {"policy": str(policy)}
     name = arguments.robot or TASKS[arguments.task].usual_robot
+    lacking = False
     if arguments.episodes:
         figures = measure(policy, name, arguments.episodes, arguments.seed, console)
         add_evaluation(policy, figures)
         show(figures, policy, console)
         result["evaluation"] = figures
+        lacking = bool(shortcoming(figures))
     robot = "" if name == "quadruped" else f" --robot {name}"
     commanded = " ".join(f"{value:g}" for value in _example(contract.commands))
     use = f"deploy {shown(policy)}{robot} --emulated --command {commanded}"
     if why_not_given([term["input"] for term in contract.terms]):
         use = f"play {shown(policy)}{robot}"  # in simulation alone
-    for line in (
-        "Next:",
-        f"  {command()} {use}",
-        f"  tensorboard --logdir {folder}",
-    ):
+    longer = f"train --resume {shown(folder)} {_twice_the_budget(arguments, trained)}"
+    calls = [longer, f"play {shown(policy)}{robot}"] if lacking else [use]
+    for line in ("Next:", *(f"  {command()} {call}" for call in calls)):
         console.print(line, soft_wrap=True)
+    console.print(f"  tensorboard --logdir {folder}", soft_wrap=True)
     return result
+
+
+def _twice_the_budget(arguments: AnyArguments, trained: Trained) -> str:
+    """What lets a run go on for as long as it has lasted: budgets count from its start."""
+    if arguments.steps is not None:
+        return f"--steps {2 * trained.steps}"
+    return f"--minutes {max(1, round(2 * trained.elapsed / 60))}"
 
 
 def _example(commands: Sequence[CommandPart]) -> list[float]:
@@ -232,6 +265,25 @@ def _evaluate(
     )
     evaluation = {"episodes": len(returns), "mean_return": mean, "returns": returns.tolist()}
     return {"checkpoint": str(trained.checkpoint), "evaluation": evaluation}
+
+
+@contextmanager
+def mujoco_warnings_on_stderr() -> Iterator[None]:
+    """MuJoCo's warnings on stderr, and not in a MUJOCO_LOG.TXT in the folder one is in.
+
+    Without what is deprecated in the models of Gymnasium's tasks: nobody here can change it.
+    """
+    before = mujoco.get_mju_user_warning()
+
+    def tell(words: str) -> None:
+        if "deprecated" not in words:
+            print(f"MuJoCo: {words}", file=sys.stderr)
+
+    mujoco.set_mju_user_warning(tell)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def _tell_how_to_go_on(console: Console, folder: Path, exportable: bool) -> None:
