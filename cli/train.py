@@ -33,6 +33,7 @@ from ..models.errors import UsageError
 from ..models.provenance import commit
 from ..models.task import CommandPart
 from ..sim import randomisation
+from ..sim.quantities import unit_of
 from ..sim.robot_env import RobotEnv
 from ..sim.tasks import TASKS, make_task
 from .evaluate import measure, shortcoming, show
@@ -44,7 +45,7 @@ from .train_options import arguments_for as arguments_for  # for __main__
 from .training_display import TrainingDisplay, shown_count
 
 DEFAULT_MINUTES = 4.0
-DRAWN = "randomisation.csv"  # in a run's folder: what the first episodes' robots were
+DRAWN = "randomisation.csv"  # in a run's folder: what the first robots were
 FOREIGN_EPISODES = 10  # of the evaluation of a task that is no robot's
 
 
@@ -95,9 +96,12 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     what = "Going on in" if arguments.resume else "Training in"
     display = TrainingDisplay(console, f"{what} {folder}: tensorboard --logdir {folder}")
 
+    written = bool(arguments.resume) or distributed.rank() > 0
+
     def on_iteration(metrics: Metrics) -> None:
-        if metrics.iteration == 1 and isinstance(env, RobotEnv) and distributed.rank() == 0:
-            write_drawn(env, folder / DRAWN)
+        nonlocal written
+        if not written and isinstance(env, RobotEnv):
+            written = write_drawn(env, folder / DRAWN)
         display.update(metrics)
 
     try:
@@ -133,20 +137,24 @@ def _train(arguments: AnyArguments, folder: Path, console: Console) -> tuple[Tra
     return trained, found
 
 
-def write_drawn(env: RobotEnv, path: Path) -> None:
+def write_drawn(env: RobotEnv, path: Path) -> bool:
     """What randomisation has drawn for the robots as they are, beside what it is drawn from.
 
-    A row for each quantity: over all robots and all their parts. Empty: nothing yet.
+    A row for each quantity: over all robots and all their parts. Empty: nothing yet, as of pushes
+    at the start. Returns whether nothing is empty.
     """
+    whole = True
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["what", "low", "high", "min", "mean", "max"])
+        writer.writerow(["what", "unit", "low", "high", "min", "mean", "max"])
         for row in randomisation.describe(env.randomisation):
             drawn = env.drawn[row["what"]]
             drawn = drawn[np.isfinite(drawn)]
             spread = (drawn.min(), drawn.mean(), drawn.max()) if len(drawn) else ()
-            cells = [f"{value:.6g}" for value in spread] or [""] * 3
-            writer.writerow([row["what"], row["low"], row["high"], *cells])
+            cells = [f"{value:.6g}" for value in (row["low"], row["high"], *spread)]
+            writer.writerow([row["what"], unit_of(row["what"]), *cells])
+            whole &= len(drawn) > 0
+    return whole
 
 
 def _robots(arguments: AnyArguments) -> RobotEnv:
