@@ -37,12 +37,12 @@ EVALUATION_ROWS: tuple[tuple[str, str, Show], ...] = (
     ("episodes", "episodes", "{:d}".format),
     ("survival", "survival", "{:.1%}".format),
     ("  its 95 % interval", "survival_interval", _percentages),
-    ("tracking score, 0 to 1", "score", "{:.3f}".format),
+    ("tracking score, 0–1", "score", "{:.3f}".format),
     ("  interquartile mean", "interquartile.score", lambda three: f"{three[0]:.3f}"),
     ("  its 95 % interval", "interquartile.score", lambda three: _interval(three[1:])),
-    ("vx error, RMS [m/s]", "rmse.vx", "{:.3f}".format),
-    ("vy error, RMS [m/s]", "rmse.vy", "{:.3f}".format),
-    ("turn error, RMS [rad/s]", "rmse.yaw_rate", "{:.3f}".format),
+    ("error, RMS: vx [m/s]", "rmse.vx", "{:.3f}".format),
+    ("  vy [m/s]", "rmse.vy", "{:.3f}".format),
+    ("  turn [rad/s]", "rmse.yaw_rate", "{:.3f}".format),
     ("success: within 2 cm", "success", "{:.1%}".format),
     ("  its 95 % interval", "success_interval", _percentages),
     ("final distance [m]", "distance", "{:.3f}".format),
@@ -105,7 +105,8 @@ def _table(rows: Sequence[Sequence[str]], title: str) -> Table:
     names, *rows = rows
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
     # So that it fits a terminal of 80 columns.
-    table.padding, table.pad_edge, table.show_edge = (0, 0, 0, 1), False, False
+    narrow = 0 if len(names) > 6 else 1
+    table.padding, table.pad_edge, table.show_edge = (0, 0, 0, narrow), False, False
     for index, name in enumerate(names):
         table.add_column(name, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
