@@ -16,24 +16,29 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..models.errors import UsageError
 from ..sim.evaluate import MOST_EPISODES, Result, evaluate
+from ..sim.terrain import KINDS, LEVELS
 from .tables import evaluation_table, terrain_table
 from .terminal import open_console, require_file
 from .trained import TrainedPolicy, open_policy
 
 LITTLE = 0.05  # of a score or a share of successes
+TILES = len(KINDS) * LEVELS  # of which each episode on terrain begins on the next
+NEARER = 0.9  # of the distance at the start: what is more is hardly less
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Measure a policy in simulation: does it fall, does it follow, at what effort.
 
-    Each walking episode lasts 20 s, with a velocity commanded anew every 5 s within what the policy
-    was trained for; the second after that is left out. Tracking score: 1 where the horizontal
-    velocity is as commanded, falling off with the error, 0 after a fall. Nominal: only the floor's
-    friction differs between episodes; pushes: shoved every 2 to 4 s, a quadruped by up to 0.5 m/s;
-    randomised: all that training randomises; beyond: that, in wider ranges. A robot that just
-    stands still scores too, and the table says how much: a policy has to be better than that.
-    docs/evaluation.md has the protocol and the definitions in full.
+    - nominal: only the friction of the feet differs between episodes
+    - pushes: nominal, and shoved every 2 to 4 s, a quadruped by up to 0.5 m/s
+    - randomised: all that training randomises
+    - beyond: the same, in wider ranges
+    - terrain, on request: ground that is not level
+
+    A walk lasts 20 s, its velocity is commanded anew every 5 s within what the policy was trained
+    for. Tracking score: 1 where the velocity is as commanded, 0 after a fall. A robot that stands
+    still scores, too: a policy has to be better than that. Definitions: docs/evaluation.md.
     """
 
     policy: tyro.conf.Positional[Path]
@@ -98,13 +103,39 @@ def measure(
 
 
 def show(figures: Mapping[str, Mapping[str, Any]], policy: Path, console: Console) -> None:
-    """The table, and a word where the policy does no more than to stand."""
+    """The table, and a word where the policy is not worth using yet."""
     console.print(evaluation_table(figures, f"{policy}"))
     if "terrain" in figures:
         console.print(terrain_table(figures["terrain"]))
-    measure = "score" if "score" in next(iter(figures.values())) else "success"
-    if all(f[measure] < f["standing_still"][measure] + LITTLE for f in figures.values()):
-        console.print("It does hardly better than a robot that stands still: train longer.")
+        if (episodes := figures["terrain"]["episodes"]) < TILES:
+            console.print(
+                f"These are {episodes} of {TILES} tiles, the easiest: give --episodes {TILES} or "
+                "more to begin on each kind at each level.",
+                style="yellow",
+                soft_wrap=True,
+            )
+    if words := shortcoming(figures):
+        console.print(words, style="yellow", soft_wrap=True)
+
+
+def shortcoming(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """In words, what a policy cannot do yet; empty where it can."""
+    name, first = next(iter(figures.items()))
+    found, still = list(figures.values()), first["standing_still"]
+    measure = "score" if "score" in first else "success"
+    if first["survival"] < 0.5:
+        return f"It falls in {1 - first['survival']:.0%} of the {name} episodes: train longer."
+    if any(each[measure] >= still[measure] + LITTLE for each in found):
+        return ""
+    if measure == "score":
+        return "It follows commands hardly better than a robot that stands still: train longer."
+    far, start = first["distance"], still["distance"]
+    if far is None or far > NEARER * start:
+        return "It comes hardly nearer to its goals than where it begins: train longer."
+    return (
+        f"It comes nearer to its goals, {far:.3f} m of {start:.3f} m are left, but seldom within "
+        "2 cm: train longer."
+    )
 
 
 def write_values(results: Mapping[str, Result], path: Path) -> None:
@@ -135,11 +166,22 @@ def _results(
         raise UsageError(f"--episodes: found {episodes}, allowed is 1 to {MOST_EPISODES}")
     if seed < 0:
         raise UsageError(f"--seed: found {seed}, allowed is 0 or more")
-    if not console.is_terminal:  # where there is no bar to see
-        console.print(f"Evaluating {episodes} episodes under each condition ...")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    seen = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not seen) as progress:
         bar = progress.add_task("evaluating", total=1.0)
+        told = -1.0
+
+        def tell(share: float) -> None:
+            nonlocal told
+            progress.update(bar, completed=share)
+            if not seen and share >= told + 0.1:  # into a file, a line for each tenth
+                if told < 0:  # by now nothing can refuse any more
+                    console.print(f"Evaluating {episodes} episodes under each condition ...")
+                else:
+                    console.print(f"{share:4.0%}")
+                told = share
+
         return evaluate(
             policy.act,
             policy.commands,
@@ -147,6 +189,6 @@ def _results(
             policy.output,
             episodes,
             seed,
-            lambda share: progress.update(bar, completed=share),
+            tell,
             terrain,
         )

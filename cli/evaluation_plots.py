@@ -12,16 +12,19 @@ matplotlib.use("Agg")  # to a file, with or without a display
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..models.task import CommandPart
 from ..sim.evaluate import Result
 from ..sim.measures import Recording
+from ..sim.quantities import unit_of
 from ..sim.statistics import (
     by_chance,
     interquartile_interval,
     interquartile_mean,
     rank_correlation,
 )
+from ..sim.trials import is_goal
 
 COMMAND, ACHIEVED, EPISODE, MARK = "#777777", "#2b6cb0", "#90bde8", "#dd6b20"
 SMOOTHING = 0.5  # [s]
@@ -29,6 +32,7 @@ LAST = 1.0  # of a command, over which its error is averaged [s]
 COLUMNS = 3  # of the overview, and of what was drawn
 DRAWN = 9  # quantities shown, at most
 UNITS = {"torque": "N·m", "distance": "m", "time_to_reach": "s"}  # of measures that have one
+NUMBERS = {"disturbances": "disturbances, number", "recovered": "of these recovered from, number"}
 
 
 def plot_overview(
@@ -62,7 +66,7 @@ def plot_overview(
         if name in still:
             axis.axvline(still[name], color=COMMAND, lw=1, ls="--")
         unit = f" [{units[name]}]" if name in units else ""
-        axis.set_title(name.replace("_", " ") + unit, fontsize=10)
+        axis.set_title(NUMBERS.get(name, name.replace("_", " ")) + unit, fontsize=10)
         axis.set_yticks(range(len(conditions)), conditions)
         axis.set_ylim(len(conditions) - 0.5, -0.5)
         axis.label_outer(remove_inner_ticks=False)
@@ -75,6 +79,8 @@ def plot_overview(
 def plot_condition(result: Result, parts: Sequence[CommandPart]) -> Figure:
     """What was commanded and what came of it: a usual episode, the worst one, and all errors."""
     recording = result.recording
+    # A gait sways about the velocity that it follows; a tip that comes to its goal does not.
+    smoothing = None if is_goal([part.name for part in parts]) else SMOOTHING
     order = np.argsort(result.measures.merit, kind="stable")
     shown = {"median episode": order[len(order) // 2], "worst episode": order[0]}
     size = (13, 2.3 * (len(shown) + 1))
@@ -83,7 +89,7 @@ def plot_condition(result: Result, parts: Sequence[CommandPart]) -> Figure:
     )
     for row, (name, episode) in zip(grid, shown.items(), strict=False):
         for index, (axis, part) in enumerate(zip(row, parts, strict=True)):
-            _follow(axis, recording, int(episode), index)
+            _follow(axis, recording, int(episode), index, smoothing)
             axis.set_ylabel(part.unit)
             axis.set_title(f"{part.name}, {name}" if index == 0 else part.name, fontsize=10)
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -99,26 +105,38 @@ def plot_condition(result: Result, parts: Sequence[CommandPart]) -> Figure:
 
 
 def plot_drawn(result: Result) -> Figure:
-    """The drawn quantities that go along with the merit of an episode the most."""
+    """The drawn quantities that go along with how good an episode was the most."""
     merit, alive = result.measures.merit, result.recording.alive[-1]
     quantities = over_parts(result.drawn).items()
     drawn = {name: (v, np.isfinite(v) & np.isfinite(merit)) for name, v in quantities}
     drawn = {name: (v, there) for name, (v, there) in drawn.items() if there.sum() > 2}
     found = {name: rank_correlation(v[there], merit[there]) for name, (v, there) in drawn.items()}
     shown = sorted(found, key=lambda name: -abs(found[name]))[:DRAWN]
+    sure = {
+        name for name in shown if abs(found[name]) > by_chance(len(found), drawn[name][1].sum())
+    }
     rows = max(1, -(-len(shown) // COLUMNS))
     figure, grid = plt.subplots(
-        rows, COLUMNS, figsize=(13, 2.1 * rows), layout="constrained", sharey=True, squeeze=False
+        rows,
+        COLUMNS,
+        figsize=(13, 2.4 * rows + 0.3),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
     )
     for axis, name in zip(grid.flat, shown, strict=False):
         value, there = drawn[name]
         for who, colour in ((there & alive, EPISODE), (there & ~alive, MARK)):
-            axis.plot(value[who], merit[who], ".", ms=5, color=colour, alpha=0.8, mew=0)
-        sure = abs(found[name]) > by_chance(len(found), int(there.sum()))
+            axis.plot(value[who], merit[who], ".", ms=7, color=colour, alpha=0.8, mew=0)
         title = f"{name.replace('_', ' ')}   ρ = {found[name]:+.2f}"
-        axis.set_title(title, fontsize=10, color="black" if sure else COMMAND)
+        axis.set_title(title, fontsize=10, color="black" if name in sure else COMMAND)
+        axis.set_xlabel(unit_of(name.partition(".")[0].partition(",")[0]), fontsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(5))  # so that no two numbers touch
     for axis in grid[:, 0]:
-        axis.set_ylabel("merit")
+        axis.set_ylabel("score" if "score" in result.measures.values() else "− distance [m]")
+    if not sure:
+        words = f"With {len(merit)} episodes, chance alone could give any of these: evaluate more."
+        figure.suptitle(words, fontsize=10, color=COMMAND)
     for axis in grid.flat[len(shown) :]:
         axis.axis("off")
     return figure
@@ -134,16 +152,20 @@ def over_parts(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.mean(values, axis=0) for name, values in groups.items()}
 
 
-def _follow(axis: Axes, recording: Recording, episode: int, part: int) -> None:
-    """One episode's command and what came of it, until a fall."""
+def _follow(
+    axis: Axes, recording: Recording, episode: int, part: int, smoothing: float | None
+) -> None:
+    """One episode's command and what came of it, until a fall; smoothed over `smoothing` [s]."""
     ticks = int(recording.alive[:, episode].sum())
     time = recording.period * np.arange(1, len(recording.alive) + 1)
     axis.plot(time, recording.command[:, episode, part], color=COMMAND, lw=2.5, label="command")
     achieved = recording.achieved[:ticks, episode, part]
-    axis.plot(time[:ticks], achieved, color=EPISODE, lw=0.6)
-    width = round(SMOOTHING / recording.period)
-    smooth = smoothed(achieved, width)
-    axis.plot(time[:ticks], smooth, color=ACHIEVED, lw=1.5, label=f"true, over {SMOOTHING:g} s")
+    if smoothing is None:
+        axis.plot(time[:ticks], achieved, color=ACHIEVED, lw=1.5, label="true")
+    else:
+        smooth = smoothed(achieved, round(smoothing / recording.period))
+        axis.plot(time[:ticks], achieved, color=EPISODE, lw=0.6)
+        axis.plot(time[:ticks], smooth, color=ACHIEVED, lw=1.5, label=f"true, over {smoothing:g} s")
     if ticks < len(time):
         axis.axvline(time[ticks], color=MARK, lw=1.5)
         words = {"transform": axis.get_xaxis_transform(), "va": "top", "color": MARK, "fontsize": 8}
@@ -170,13 +192,12 @@ def last_errors(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot_learning(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure | None:
-    """The curves of a training by name, steps and values; None where none of the usual ones is."""
-    ends = [name.partition("/")[2] for name in curves if name.startswith("end/")]
+    """The curves of a training by name, steps and values; None where no episode ended."""
     groups = {
         "return of an episode": ["episode/return"],
         "length of an episode [steps]": ["episode/length"],
         "reward by term, mean of a step": [name for name in curves if name.startswith("reward/")],
-        f"ended early, share: {', '.join(ends)}": [f"end/{end}" for end in ends],
+        "how episodes ended, share": [name for name in curves if name.startswith("end/")],
     }
     groups = {title: [n for n in names if n in curves] for title, names in groups.items()}
     groups = {title: names for title, names in groups.items() if names}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +20,7 @@ from ..models.errors import RenderError
 from ..sim.evaluate import Result
 from ..sim.randomisation import Variation, describe
 from ..sim.statistics import LEVEL
+from ..sim.trials import is_goal
 from ..sim.video import frames, write_video
 from .evaluation_plots import (
     learning_curves,
@@ -94,13 +95,24 @@ OVERVIEW = (
 
 
 DRAWN = (
-    "What goes along with the merit of an episode the most (of a walk, the tracking score; of a "
-    "reach, minus the distance). ρ is Spearman's rank correlation; grey where chance alone could "
-    "give as much with so many quantities. Orange: episodes with a fall. A push is the last one."
+    "A dot is an episode: what was drawn for it, and how good it was (of a walk, the tracking "
+    "score; of a reach, minus the distance), for the quantities that go along with that the most. ρ is "
+    "Spearman's rank correlation; its title is grey where chance alone could give as much with so "
+    "many quantities. Orange: episodes with a fall. A push is the last one."
 )
 TERRAIN = (
     "By what was under the robot when its episode began; it may have walked on to other tiles."
 )
+SAID = {  # of the training, and how the report calls it
+    "task": "task",
+    "terrain": "terrain",
+    "history": "observations side by side",
+    "algorithm": "algorithm",
+    "steps": "steps",
+    "seconds": "trained for",
+    "seed": "seed",
+    "commit": "commit",
+}
 MANY = 4  # drawn quantities, from which on it is worth asking which of them matters
 
 
@@ -167,7 +179,10 @@ def _video(
     end = max(2, int(recording.alive[:, episode].sum()))
     start = max(0, end - round(CLIP / recording.period))
     time = recording.period * np.arange(start, end)
-    with TemporaryDirectory() as folder, Progress(console=console, transient=True) as progress:
+    with (
+        TemporaryDirectory() as folder,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
         path = Path(folder) / "clip.mp4"
         shown = start + frames(time, path)
         commands = recording.command[shown, episode]
@@ -187,6 +202,7 @@ def _video(
             captions,
             lambda: progress.advance(bar),
             recording.terrain,
+            list(commands) if is_goal([part.name for part in policy.commands]) else [],
         )
         data = base64.b64encode(path.read_bytes()).decode()
     words = f"{name}: {which}, {time[0]:.0f} to {time[-1]:.0f} s"
@@ -198,25 +214,32 @@ def _video(
 
 def _learning(folder: Path) -> str:
     try:
-        figure = plot_learning(learning_curves(folder))
+        curves = learning_curves(folder)
     except ModuleNotFoundError:
         return "<p>There are curves, but TensorBoard is not installed here to read them.</p>"
-    if figure is None:
+    if not curves:
         return "<p>No curves: the policy does not lie in the folder of its run.</p>"
+    if (figure := plot_learning(curves)) is None:
+        return "<p>No curves: no episode had ended when the training did.</p>"
     return _image(figure)
 
 
 def _about(policy: TrainedPolicy) -> str:
     contract = policy.controller.contract
     training = contract.training
-    said = ("task", "history", "algorithm", "steps", "seconds", "seed", "commit")
     ranges = [f"{c.name} {c.lower:g} to {c.upper:g} {c.unit}" for c in policy.commands]
     rows = [
         ["", "as its file says"],
         ["robot", contract.robot],
         ["commands", ", ".join(ranges)],
         ["sha256", policy.controller.sha256],
-        *([key, f"{training[key]}"] for key in said if key in training),
+        *([SAID[key], _in_words(key, training[key])] for key in SAID if key in training),
+        *([key.replace("_", " "), f"{value}"] for key, value in training.get("config", {}).items()),
     ]
-    config = json.dumps(training.get("config", {}))
-    return _table(rows) + f'<p class="small">{escape(config)}</p>'
+    return _table(rows)
+
+
+def _in_words(key: str, value: Any) -> str:
+    if key == "seconds":
+        return f"{value:.0f} s"
+    return f"{value:,}" if key == "steps" else f"{value}"

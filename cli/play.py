@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from ..sim.randomisation import disturb
-from ..sim.trials import trial_for
+from ..sim.trials import is_goal, trial_for
 from .terminal import open_console
 from .trained import TrainedPolicy, open_policy
 
@@ -79,6 +79,7 @@ class Session:
         """A nominal robot at its start. Raises UsageError where no task has such commands."""
         self._policy = policy
         self._trial = trial_for(policy.commands, policy.robot, policy.output)
+        self._of_goals = is_goal([part.name for part in policy.commands])
         self.env = self._trial.make(1, policy.robot, ())
         self._rng = np.random.default_rng([seed, 2])
         self.lower = np.array([part.lower for part in policy.commands])
@@ -116,6 +117,11 @@ class Session:
         return self.env.robots.qpos[0]
 
     @property
+    def goal(self) -> np.ndarray | None:
+        """Where an arm's tip is to be, in the base frame [m]; None: no goals here. Shape (3,)."""
+        return self.command if self._of_goals else None
+
+    @property
     def caption(self) -> str:
         """What is commanded, and whether it fell."""
         if self.fallen:
@@ -132,11 +138,17 @@ class Session:
             (f"{SHOWN[more]} {SHOWN[less]}", f"{p.name} more, less [{p.unit}]")
             for (more, less), p in parts
         ]
-        lines.append((SHOWN[STOP], "the middle of the range: a walking robot stops"))
+        lines.append((SHOWN[STOP], self._what_stop_does))
         if self._trial.pushes:
             lines.append((SHOWN[PUSH], "push the robot"))
         lines.append((SHOWN[RESET], "start anew"))
         return "\n".join(f"  {keys:10} {meaning}" for keys, meaning in lines)
+
+    @property
+    def _what_stop_does(self) -> str:
+        if self._of_goals:
+            return "the goal in the middle of the workspace"
+        return "the middle of every range" if (self.lower + self.upper).any() else "stop"
 
     def _begin(self) -> None:
         self.fallen, self._begins = False, np.ones(1, bool)

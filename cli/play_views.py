@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
 import mujoco
-import numpy as np
 
 from ..models.errors import RenderError
 from ..models.robot import Robot
-from ..sim.video import camera, scene
+from ..sim.video import Picture, add_goal, camera, scene
 from .browser_view import BrowserView, browser_view
 from .play import IN_BROWSER, IN_WINDOW, Session
 
 
 class _InBrowser:
-    def __init__(self, view: BrowserView, picture: Callable[[np.ndarray, str], np.ndarray]) -> None:
+    def __init__(self, view: BrowserView, picture: Picture) -> None:
         self._view, self._picture = view, picture
 
     def pressed(self) -> Iterable[str]:
         return self._view.pressed()
 
     def show(self, session: Session) -> bool:
-        self._view.show(self._picture(session.qpos, session.caption))
+        self._view.show(self._picture(session.qpos, session.caption, session.goal))
         return True
 
 
@@ -59,6 +58,9 @@ class _InWindow:
         with self.handle.lock():
             self._data.qpos[:] = session.qpos
             mujoco.mj_forward(self._model, self._data)
+            self.handle.user_scn.ngeom = 0
+            if session.goal is not None:
+                add_goal(self.handle.user_scn, self._data, session.goal)
         self.handle.set_texts((None, None, session.caption, None))
         self.handle.sync()
         return self.handle.is_running()

@@ -13,12 +13,13 @@ from ..deploy.log.reader import RunLog
 from ..deploy.verdict import State
 from ..deploy.workstation.replay import SimReplay, replay_sim
 from ..models.robot import Robot
+from ..sim.trials import is_goal
 from ..sim.video import frames, write_video
 
 
 def simulate(console: Console, log: RunLog, robot: Robot, seed: int = 0) -> SimReplay:
     """The logged commands in the simulation. Raises UsageError as `replay_sim` does."""
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("simulating", total=1.0)
         return replay_sim(log, robot, seed, lambda share: progress.update(bar, completed=share))
 
@@ -47,10 +48,13 @@ def render(
     """
     rows = frames(time, path)
     at = np.searchsorted(log.ticks["start"], time[rows], side="right") - 1
-    captions = [_caption(tick, log.command_names) for tick in log.ticks[np.maximum(at, 0)]]
-    with Progress(console=console, transient=True) as progress:
+    ticks = log.ticks[np.maximum(at, 0)]
+    captions = [_caption(tick, log.command_names) for tick in ticks]
+    goals = [tick["command"] if tick["state"] == State.RUN else None for tick in ticks]
+    goals = goals if is_goal(log.command_names) else []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("rendering", total=len(rows))
-        write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar))
+        write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar), goals=goals)
 
 
 def _caption(tick: np.void, command_names: Sequence[str]) -> str:

@@ -37,12 +37,12 @@ EVALUATION_ROWS: tuple[tuple[str, str, Show], ...] = (
     ("episodes", "episodes", "{:d}".format),
     ("survival", "survival", "{:.1%}".format),
     ("  its 95 % interval", "survival_interval", _percentages),
-    ("tracking score, 0 to 1", "score", "{:.3f}".format),
+    ("tracking score, 0–1", "score", "{:.3f}".format),
     ("  interquartile mean", "interquartile.score", lambda three: f"{three[0]:.3f}"),
     ("  its 95 % interval", "interquartile.score", lambda three: _interval(three[1:])),
-    ("vx error, RMS [m/s]", "rmse.vx", "{:.3f}".format),
-    ("vy error, RMS [m/s]", "rmse.vy", "{:.3f}".format),
-    ("turn error, RMS [rad/s]", "rmse.yaw_rate", "{:.3f}".format),
+    ("error, RMS: vx [m/s]", "rmse.vx", "{:.3f}".format),
+    ("  vy [m/s]", "rmse.vy", "{:.3f}".format),
+    ("  turn [rad/s]", "rmse.yaw_rate", "{:.3f}".format),
     ("success: within 2 cm", "success", "{:.1%}".format),
     ("  its 95 % interval", "success_interval", _percentages),
     ("final distance [m]", "distance", "{:.3f}".format),
@@ -95,9 +95,9 @@ def terrain_table(figures: Mapping[str, Any]) -> Table:
 
 
 def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) -> Table:
-    """The figures of an evaluation, a column for each condition but terrain."""
-    level = {name: figures for name, figures in evaluation.items() if "by_kind" not in figures}
-    return _table(evaluation_rows(level), title)
+    """The figures of an evaluation, a column for each condition."""
+    names, *rows = evaluation_rows(evaluation)
+    return _table([[*names[:-1], names[-1].replace(" ", "\n")], *rows], title)
 
 
 def _table(rows: Sequence[Sequence[str]], title: str) -> Table:
@@ -105,7 +105,8 @@ def _table(rows: Sequence[Sequence[str]], title: str) -> Table:
     names, *rows = rows
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
     # So that it fits a terminal of 80 columns.
-    table.padding, table.pad_edge, table.show_edge = (0, 0, 0, 1), False, False
+    narrow = 0 if len(names) > 6 else 1
+    table.padding, table.pad_edge, table.show_edge = (0, 0, 0, narrow), False, False
     for index, name in enumerate(names):
         table.add_column(name, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
@@ -148,8 +149,8 @@ def health_panel(checks: Sequence[Check]) -> Group:
 def _span(low: float, high: float) -> str:
     """A range in words; nothing where it has no bound."""
     if math.isinf(low):
-        return "" if math.isinf(high) else f"≤ {high:g}"
-    return f"≥ {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+        return "" if math.isinf(high) else f"≤ {high:.3g}"
+    return f"≥ {low:.3g}" if math.isinf(high) else f"{low:.3g} to {high:.3g}"
 
 
 def checks_table(robot: Robot, sample: Sample) -> Table:

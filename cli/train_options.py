@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import gymnasium
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
@@ -18,10 +19,13 @@ from ..control.ppo import PPOConfig
 from ..control.ranges import require_possible
 from ..control.run import CHECKPOINT
 from ..control.sac import SACConfig
-from ..models.errors import UsageError
+from ..models.errors import UsageError, first_line
 from ..models.limits import Output
+from ..sim.tasks import TASKS
 from .terminal import require_folder
 
+WHICH = f"{', '.join(TASKS)}, the id of a Gymnasium environment, or module:Id of one of your own"
+EPISODES = 256  # of a robot's evaluation, under each condition
 OF_THE_TASK = ("robot", "output", "terrain", "history", "pool")  # options in what a run is about
 
 
@@ -50,13 +54,13 @@ Count = Annotated[  # tyro alone knows no 1e6
 
 @dataclass(frozen=True)
 class _Common:
-    task: Annotated[str, tyro.conf.Positional] = ""
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = ""
     """What to learn: walk, reach, or reach-goals, which pays only for goals reached; or the id of a
     Gymnasium environment with observations and actions in boxes, such as HalfCheetah-v5. Left out
     with --resume."""
     robot: str | None = None
-    """Name of a robot that Surefoot ships, or the path of a robot.toml; if not given, a quadruped
-    for walk and an arm for reach."""
+    """Robot: quadruped, go1 or biped to walk, arm to reach, or the path of a robot.toml; quadruped
+    or arm if not given."""
     output: Output = "joint_target"
     """What the policy gives a robot's motors: joint targets [rad] or joint torques [N·m]. A walk by
     torques wants a robot with contact sensors, such as biped."""
@@ -69,7 +73,8 @@ class _Common:
     """Budget of training time [min]; 4 if neither this nor --steps is given. A resumed run's counts
     from its start, and is its own if neither is given."""
     steps: Count = None
-    """Budget of environment steps, as 4000000 or 4e6; with both, the first one spent ends it."""
+    """Budget of environment steps, as 4000000 or 4e6, rounded up to whole iterations (of PPO:
+    --num-envs times --horizon); with both, the first one spent ends it."""
     seed: int = 0
     """Random seed. The same seed and steps give the same policy."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
@@ -78,13 +83,14 @@ class _Common:
     run: Path | None = None
     """The run's folder; a new one under runs/ if not given."""
     resume: Path | None = None
-    """Go on with the run in this folder. All but the budget is as it was, without being said."""
+    """Go on with the run in this folder. Of its options only the budget and
+    --episodes can be said anew; without being said, all are as they were."""
     pool: bool = True
-    """Let EnvPool step 16 environments of Gymnasium's and more, where it is installed and has the
-    task; evaluation is Gymnasium's own in any case."""
-    episodes: int = 256
-    """Episodes of the evaluation of a robot at the end, under each condition; 0 leaves it out.
-    Other environments are evaluated for 10."""
+    """EnvPool steps 16 environments of Gymnasium's and more, where it is installed and has the
+    task; --no-pool leaves it out. Evaluation is Gymnasium's own in any case."""
+    episodes: int | None = None
+    """Episodes of the evaluation of a robot at the end, under each condition: 256 if not given; 0
+    leaves it out. Other environments are evaluated for 10."""
     json: bool = False
     """End with one JSON object on the last line."""
 
@@ -134,10 +140,11 @@ def settled(arguments: AnyArguments) -> tuple[AnyArguments, Path]:
     """
     if arguments.resume:
         arguments = _as_begun(arguments, arguments.resume)
+    if arguments.episodes is None:
+        arguments = replace(arguments, episodes=EPISODES)
     if not arguments.task:
-        raise UsageError(
-            "task: found none, give walk, reach, the id of an environment, or --resume RUN"
-        )
+        raise UsageError(f"task: found none, allowed are {WHICH}, or --resume RUN")
+    _require_known(arguments.task)
     _require_possible(arguments)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = arguments.run or Path("runs") / f"{arguments.task.replace('/', '-')}-{stamp}"
@@ -164,6 +171,7 @@ def _as_begun(said: AnyArguments, folder: Path) -> AnyArguments:
         "seed": saved["seed"],
         "from_": Path(about["from"]) if "from" in about else None,
         "run": folder,
+        "episodes": about.get("episodes") if said.episodes is None else said.episodes,
         **{name: about[name] for name in OF_THE_TASK if name in about},
     }
     if saved["algorithm"] == "ppo":
@@ -183,11 +191,21 @@ def _options(arguments: AnyArguments) -> dict[str, Any]:
     return vars(arguments) | vars(arguments.config) | {"config": None}
 
 
+def _require_known(task: str) -> None:
+    """Raise UsageError for no task; a module's is known only once the module is imported."""
+    if task in TASKS or ":" in task:
+        return
+    try:
+        gymnasium.spec(task)
+    except gymnasium.error.Error as error:
+        raise UsageError(f"task: found {task}, allowed are {WHICH} ({first_line(error)})") from None
+
+
 def _require_possible(arguments: AnyArguments) -> None:
     """Raise UsageError for figures that nothing can be learned with."""
     if arguments.minutes is not None and not 0 < arguments.minutes < math.inf:
         raise UsageError(f"--minutes: found {arguments.minutes}, allowed is a number > 0")
-    if arguments.episodes < 0:
+    if arguments.episodes is not None and arguments.episodes < 0:
         raise UsageError(f"--episodes: found {arguments.episodes}, allowed is 0 or more")
     if arguments.steps is not None and arguments.steps < 1:
         raise UsageError(f"--steps: found {arguments.steps}, allowed is 1 or more")

@@ -46,6 +46,9 @@ def checks(config: PPOConfig | SACConfig, metrics: Sequence[Metrics]) -> list[Ch
     if not metrics:
         return []
     recent = metrics[-max(1, round(RECENT * len(metrics))) :]
+    if all(m.episode_return is None for m in metrics):  # then the others say nothing yet
+        words = "None has ended yet: give it more time, or fewer --num-envs."
+        return [Check("episodes that ended", 0, low=1, too_low=words)]
     return [
         *_of_episodes(metrics, recent),
         *_of_algorithm(config, [m for m in recent if not m.critic_only]),
@@ -63,9 +66,6 @@ def _of_episodes(metrics: Sequence[Metrics], recent: Sequence[Metrics]) -> Itera
         noise = 2 * math.sqrt((np.var(first) + np.var(last)) / tenth)
         words = "No better than at the start: see below; if all is well there, give it more time."
         yield Check("episode return, since the start", gain, low=noise, too_low=words)
-    if not returns:
-        words = "None has ended yet: give it more time, or fewer --num-envs."
-        yield Check("episodes that ended", 0, low=1, too_low=words)
     if (length := _mean(recent, lambda m: m.episode_length)) is not None:
         yield Check("episode length [steps]", length)
     if (share := _mean(recent, lambda m: m.saturation)) is not None:
@@ -158,7 +158,10 @@ def _of_terms(recent: Sequence[Metrics]) -> Iterable[Check]:
     if earned > 0 and len(terms) > 1:
         largest = min(terms, key=lambda name: terms[name])
         taken = -sum(value for value in terms.values() if value < 0) / earned
-        words = f"Penalties take most of what is earned: weaken the largest, {largest}."
+        words = (
+            f"Penalties take most of what is earned: weaken the largest, {largest}, in the task's "
+            "RewardWeights (sim/gaits.py, sim/reach.py)."
+        )
         yield Check("penalties, of what is earned", taken, high=0.8, too_high=words)
 
 

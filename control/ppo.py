@@ -64,7 +64,8 @@ class PPOConfig:
     initial_std: float = 0.5
     """Standard deviation of the first policy's actions."""
     mirror: bool = True
-    """Average the policy over the task's left-right symmetry, where it has one."""
+    """The policy is averaged over the task's left-right symmetry, where it has one; --no-mirror
+    leaves that out."""
     critic_warm_up: int = 10
     """Updates of the value function alone, where a run begins from an earlier policy."""
 

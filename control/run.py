@@ -24,7 +24,7 @@ from .ppo import PPOConfig
 from .sac import SACConfig
 
 CHECKPOINT = "checkpoint.pt"
-VARYING = ("commit", "from")  # of what is known about a run, that which a resume may change
+VARYING = ("commit", "from", "episodes")  # of what is known of a run, what a resume may change
 
 Config = PPOConfig | SACConfig
 Learner = ppo.Learner | sac.Learner

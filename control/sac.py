@@ -78,7 +78,8 @@ class SACConfig:
     hindsight: int = 0
     """Of k + 1 replayed transitions, k are given a goal reached later; 4 is usual, 0 leaves it."""
     mirror: bool = True
-    """Average the policy over the task's left-right symmetry, where it has one."""
+    """The policy is averaged over the task's left-right symmetry, where it has one; --no-mirror
+    leaves that out."""
     critic_warm_up: int = 20
     """Iterations, of 256 steps or so, in which the critics alone learn, where a run begins from an
     earlier policy."""

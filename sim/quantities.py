@@ -171,6 +171,7 @@ class Possible:
     high: float
     per: tuple[Per, ...]
     needs: str = ""  # one of PARTS
+    unit: str = "×"
     nominal: Callable[[Robot], float] = lambda _robot: 0.0  # where nothing is varied
     factor: bool = False  # half is as far from nominal as twice
     recurs: bool = True  # whether it may act during an episode, too
@@ -195,45 +196,50 @@ _SERVO = "position servos"
 def _factor(
     per: tuple[Per, ...], needs: str = "", low: float = 1e-3, recurs: bool = True
 ) -> Possible:
-    return Possible(low, 1e3, per, needs, lambda _robot: 1.0, factor=True, recurs=recurs)
+    return Possible(low, 1e3, per, needs, nominal=lambda _robot: 1.0, factor=True, recurs=recurs)
 
 
 def _offset(
-    per: tuple[Per, ...], needs: str = "", most: float = math.inf, recurs: bool = True
+    per: tuple[Per, ...], unit: str, needs: str = "", most: float = math.inf, recurs: bool = True
 ) -> Possible:
-    return Possible(-most, most, per, needs, recurs=recurs)
+    return Possible(-most, most, per, needs, unit, recurs=recurs)
 
 
 def _amount(
-    per: tuple[Per, ...], needs: str = "", recurs: bool = True, periods: float = math.inf
+    per: tuple[Per, ...], unit: str, needs: str = "", recurs: bool = True, periods: float = math.inf
 ) -> Possible:
-    return Possible(0.0, math.inf, per, needs, recurs=recurs, periods=periods)
+    return Possible(0.0, math.inf, per, needs, unit, recurs=recurs, periods=periods)
 
 
 # What changes masses would compound within an episode, or leave derived constants behind.
 POSSIBLE: Mapping[Vary, Possible] = {
-    foot_friction: Possible(0.0, 10.0, _ONE, "feet", lambda _robot: 0.8, factor=True),
+    foot_friction: Possible(0.0, 10.0, _ONE, "feet", "", lambda _robot: 0.8, factor=True),
     mass_scale: _factor(_BODIES, recurs=False),
-    payload: _offset(_ONE, _BASE, recurs=False),
-    held_mass: _amount(_ONE, recurs=False),
-    centre_of_mass: _offset(_AXES, _BASE, most=1.0, recurs=False),
+    payload: _offset(_ONE, "kg", _BASE, recurs=False),
+    held_mass: _amount(_ONE, "kg", recurs=False),
+    centre_of_mass: _offset(_AXES, "m", _BASE, most=1.0, recurs=False),
     motor_strength: _factor(_JOINTS, low=0.0),
     supply_voltage: _factor(_JOINTS),
     stiffness: _factor(_JOINTS, _SERVO),
     damping: _factor(_JOINTS, _SERVO, low=0.0),
     joint_friction: _factor(_JOINTS, low=0.0),
-    joint_damping: _amount(_JOINTS),
+    joint_damping: _amount(_JOINTS, "N·m·s/rad"),
     armature: _factor(_JOINTS, recurs=False),
     command_delay: Possible(
-        0.0, MAX_DELAY, _JOINTS, nominal=lambda robot: robot.control_period / SUBSTEPS
+        0.0, MAX_DELAY, _JOINTS, unit="s", nominal=lambda robot: robot.control_period / SUBSTEPS
     ),
-    imu_delay: _amount(_ONE, _IMU, periods=1.0),
-    joint_delay: _amount(_ONE, periods=1.0),
-    encoder_offset: _offset(_JOINTS, most=math.pi),
-    gyro_bias: _offset(_AXES, _IMU),
-    accelerometer_bias: _offset(_AXES, _IMU),
-    imu_mounting: _offset(_AXES, _IMU, most=math.pi),
-    sensor_noise: _amount(_ONE),
-    push: _offset(_AXES, _BASE),
-    twist: _offset(_AXES, _BASE),
+    imu_delay: _amount(_ONE, "s", _IMU, periods=1.0),
+    joint_delay: _amount(_ONE, "s", periods=1.0),
+    encoder_offset: _offset(_JOINTS, "rad", most=math.pi),
+    gyro_bias: _offset(_AXES, "rad/s", _IMU),
+    accelerometer_bias: _offset(_AXES, "m/s²", _IMU),
+    imu_mounting: _offset(_AXES, "rad", _IMU, most=math.pi),
+    sensor_noise: _amount(_ONE, "×"),
+    push: _offset(_AXES, "m/s", _BASE),
+    twist: _offset(_AXES, "rad/s", _BASE),
 }
+
+
+def unit_of(name: str) -> str:
+    """The unit of a quantity by its name; × for a factor, nothing where none is known."""
+    return next((p.unit for vary, p in POSSIBLE.items() if vary.__name__ == name), "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import mujoco
@@ -63,7 +64,8 @@ class Variation:
     """One randomised quantity: `vary` writes values (k, m) into robots `ids` (k,).
 
     Raises:
-        UsageError: values or a part of the robot that are not `POSSIBLE` for it.
+        UsageError: what is no function, no `Uniform` of two numbers in their order or no `Per`;
+            values or a part of the robot that are not `POSSIBLE` for it.
     """
 
     vary: Vary
@@ -72,6 +74,7 @@ class Variation:
     every: Uniform | None = None  # time from one draw to the next [s]; None: at each reset
 
     def __post_init__(self) -> None:
+        _require_kinds(self)
         if self.every and not 0 < self.every.low <= self.every.high:
             raise UsageError(
                 f"{self.name}: found it every {self.every.low:g} to {self.every.high:g} s, "
@@ -80,6 +83,10 @@ class Variation:
         if (possible := POSSIBLE.get(self.vary)) is None:  # somebody's own
             return
         low, high = self.distribution.low, self.distribution.high
+        if low > high:
+            raise UsageError(
+                f"{self.name}: found values from {low:g} to {high:g}, allowed is the smaller first"
+            )
         if not possible.low <= low <= high <= possible.high:
             raise UsageError(
                 f"{self.name}: found values from {low:g} to {high:g}, "
@@ -99,10 +106,33 @@ class Variation:
         return self.vary.__name__
 
 
+def _require_kinds(variation: Variation) -> None:
+    """Raise UsageError where a field is of another kind than it must be: Python would not tell."""
+    vary, per = variation.vary, variation.per
+    if not callable(vary) or not hasattr(vary, "__name__"):
+        named = ", ".join(each.__name__ for each in POSSIBLE)
+        raise UsageError(
+            f"randomisation: found {vary!r}, allowed is one of the functions {named} of "
+            "surefoot.sim.quantities, or one of your own"
+        )
+    for span in (variation.distribution, *([variation.every] if variation.every else [])):
+        ends = (span.low, span.high) if isinstance(span, Uniform) else ()
+        if not ends or not all(isinstance(end, Real) for end in ends):
+            raise UsageError(
+                f"{variation.name}: found {span!r}, allowed is Uniform(low, high) with two numbers"
+            )
+    if not isinstance(per, Per):
+        named = ", ".join(map(str, Per))
+        raise UsageError(f"{variation.name}: found one value per {per!r}, allowed are {named}")
+
+
 def require_fit(variations: Sequence[Variation], robots: RobotBatch) -> None:
     """Raise UsageError for a variation that these robots have nothing for, or not so much; and for
     a quantity that varies twice.
     """
+    for variation in variations:
+        if not isinstance(variation, Variation):
+            raise UsageError(f"randomisation: found {variation!r}, allowed are Variations")
     robot, names = robots.robot, [variation.name for variation in variations]
     for name in names:
         if names.count(name) > 1:

@@ -92,6 +92,11 @@ TRIALS: Mapping[tuple[str, ...], Callable[[Robot, Output], Trial]] = {
 }
 
 
+def is_goal(names: Sequence[str]) -> bool:
+    """Whether a command of these parts is where an arm's tip is to be."""
+    return TRIALS.get(tuple(names)) is reaching
+
+
 def trial_for(commands: Sequence[CommandPart], robot: Robot, output: Output) -> Trial:
     """The trial for policies of these on a robot. Raises UsageError where there is none."""
     names = tuple(part.name for part in commands)

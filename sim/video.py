@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..models.errors import RenderError, UsageError
 from ..models.robot import Robot
+from .reach import SUCCESS
 from .robot_batch import RobotBatch
 from .terrain import Terrain
 from .world import build_spec
@@ -23,7 +24,8 @@ SIZE = (480, 640)  # height, width [pixel]
 FRAME_RATES = {".mp4": 15, ".gif": 10}  # [Hz]; a GIF's must divide 100
 FORMATS = tuple(FRAME_RATES)
 COLOURS = 32  # of a GIF, which has half the size: few, as it can hardly be compressed
-INK = (40, 44, 52)  # of captions
+INK, HALO = (40, 44, 52), (226, 229, 234)  # of captions, which may lie before the robot
+GOAL = (0.15, 0.6, 0.3, 0.45)  # colour of where an arm's tip is to be; one sees through it
 
 
 def scene(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjModel:
@@ -56,10 +58,11 @@ def scene(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjModel:
     spec.visual.headlight.diffuse = [0.25, 0.25, 0.25]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
     # Without a graphics card every sample costs: these two make it three times as fast.
-    spec.visual.quality.shadowsize = 2048
+    spec.visual.quality.shadowsize = 4096 if terrain else 2048
     spec.visual.quality.offsamples = 0
     spec.stat.extent = 0.6  # [m]
-    spec.visual.map.shadowclip = 4  # narrower maps leave specks at their edge
+    # A map of shadows leaves specks at its edge, on all that rises there: beyond the whole terrain.
+    spec.visual.map.shadowclip = 40 if terrain else 4  # in extents
     spec.delete(spec.light("sun"))
     base = spec.worldbody.first_body()
     base.add_light(  # follows the robot, so that its shadow never leaves the map
@@ -97,6 +100,7 @@ def write_video(
     captions: Sequence[str] = (),
     on_frame: Callable[[], None] = lambda: None,
     terrain: Terrain | None = None,
+    goals: Sequence[np.ndarray | None] = (),
 ) -> None:
     """Render states as the frames of an .mp4, at 15 a second, or of a .gif, at 10 a second.
 
@@ -107,6 +111,7 @@ def write_video(
         captions: what is written above each frame; nothing if empty.
         on_frame: called after each frame.
         terrain: the ground; None: level.
+        goals: of an arm's tip in each frame, in the base frame (3,) [m]; none if empty.
 
     Raises:
         UsageError: another ending.
@@ -116,7 +121,8 @@ def write_video(
     with camera(robot, terrain) as picture:
 
         def image(index: int) -> np.ndarray:
-            found = picture(qpos[index], captions[index] if captions else "")
+            goal = goals[index] if len(goals) else None
+            found = picture(qpos[index], captions[index] if captions else "", goal)
             on_frame()
             return found
 
@@ -131,14 +137,16 @@ def write_video(
 def snapshot(robots: RobotBatch) -> np.ndarray:
     """The first robot as an RGB image. Shape (480, 640, 3), uint8."""
     with camera(robots.robot, robots.terrain) as picture:
-        return picture(robots.qpos[0], "")
+        return picture(robots.qpos[0], "", None)
+
+
+# Positions (nq,), a caption and a goal in the base frame (3,) [m] → RGB (480, 640, 3), uint8
+Picture = Callable[[np.ndarray, str, np.ndarray | None], np.ndarray]
 
 
 @contextmanager
-def camera(
-    robot: Robot, terrain: Terrain | None = None
-) -> Iterator[Callable[[np.ndarray, str], np.ndarray]]:
-    """What takes pictures: positions (nq,) and a caption → RGB image (480, 640, 3), uint8.
+def camera(robot: Robot, terrain: Terrain | None = None) -> Iterator[Picture]:
+    """What takes pictures.
 
     Raises:
         RenderError: this machine cannot render.
@@ -147,10 +155,12 @@ def camera(
     data = mujoco.MjData(model)
     with _renderer(model) as renderer:
 
-        def picture(qpos: np.ndarray, caption: str) -> np.ndarray:
+        def picture(qpos: np.ndarray, caption: str, goal: np.ndarray | None) -> np.ndarray:
             data.qpos[:] = qpos
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, camera="track")
+            if goal is not None:
+                add_goal(renderer.scene, data, goal)
             if not caption:
                 return renderer.render()
             image = Image.fromarray(renderer.render())
@@ -158,6 +168,26 @@ def camera(
             return np.asarray(image)
 
         yield picture
+
+
+def add_goal(scene: mujoco.MjvScene, data: mujoco.MjData, goal: np.ndarray) -> None:
+    """A translucent sphere behind all else in a scene: within it, a goal is reached.
+
+    Args:
+        scene: to add it to.
+        data: of the robot, whose base's place and attitude it has.
+        goal: in the base frame [m]. Shape (3,).
+    """
+    base = data.body("base")
+    mujoco.mjv_initGeom(
+        scene.geoms[scene.ngeom],
+        mujoco.mjtGeom.mjGEOM_SPHERE,
+        np.full(3, SUCCESS),
+        base.xpos + base.xmat.reshape(3, 3) @ goal,
+        np.eye(3).ravel(),
+        np.array(GOAL, np.float32),
+    )
+    scene.ngeom += 1
 
 
 def _ending(path: Path) -> str:
@@ -193,6 +223,8 @@ def _write_gif(images: list[Image.Image], path: Path) -> None:
 
 
 def _write_caption(image: Image.Image, text: str) -> None:
-    """Far above the robot, where the floor is pale and nothing moves."""
-    draw = ImageDraw.Draw(image)
-    draw.text((16, 36), text, fill=INK, font=ImageFont.load_default(22))
+    """Far above the robot, where the floor is pale and hardly anything moves."""
+    font = ImageFont.load_default(22)
+    ImageDraw.Draw(image).text(
+        (16, 36), text, fill=INK, font=font, stroke_width=2, stroke_fill=HALO
+    )

@@ -58,6 +58,22 @@ def tame_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tame_arm_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of an arm: it hardly moves, wherever its goal is."""
+    torch = pytest.importorskip("torch")
+    from surefoot.control.policy import Gaussian
+    from surefoot.deploy.workstation.export import export_policy
+    from surefoot.sim.reach import ReachEnv
+
+    task = ReachEnv(2, nthread=1)
+    width = task.single_observation_space.shape[0]  # pyright: ignore
+    actor = Gaussian(width, 4, (8,), generator=torch.Generator().manual_seed(3))
+    path = tmp_path_factory.mktemp("policy") / "tame_arm.onnx"
+    export_policy(actor, task, path, {"seed": 3})
+    return path
+
+
 MakeLog = Callable[..., Path]
 
 

@@ -78,6 +78,48 @@ def test_train_refuses_an_occupied_run_and_other_figures(capsys, trained: tuple[
         assert said in refuse(capsys, "train", "--resume", folder, "--steps", "9", *words)
 
 
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("wlak", "task: found wlak, allowed are walk, reach, reach-goals, the id of a Gymnasium"),
+        (
+            "HalfCheeta-v5",
+            "module:Id of one of your own (Environment `HalfCheeta` doesn't exist. Did",
+        ),
+        ("", "task: found none, allowed are walk, reach, reach-goals"),
+    ],
+)
+def test_a_task_that_there_is_not_is_told_what_there_is(capsys, task: str, said: str):
+    assert said in refuse(capsys, "train", task, "--steps", "9")
+
+
+def test_a_run_keeps_its_episodes_of_evaluation(capsys, trained, tmp_path: Path):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained[0], folder)
+    words = ("train", "--resume", str(folder), "--steps")
+    result = succeed_with_json(capsys, *words, "24576")
+    assert result["evaluation"]["nominal"]["episodes"] == 2  # as it was begun
+    result = succeed_with_json(capsys, *words, "25088", "--episodes", "1")
+    assert result["evaluation"]["nominal"]["episodes"] == 1
+
+
+def test_a_policy_that_is_not_worth_it_is_trained_on(trained: tuple[Path, str]):
+    """24 thousand steps are no walk."""
+    folder, out = trained
+    following = out.partition("Next:")[2].splitlines()[1:4]
+    assert f"train --resume {folder.name} --steps 48128" in following[0]
+    assert f"play {folder.name}/policy.onnx" in following[1] and "deploy" not in out
+    assert " 50%\n" in out and "\n\n\n" not in out  # how far the evaluation is
+
+
+def test_mujocos_warnings_leave_no_file(capfd, tmp_path: Path):
+    succeed_with_json(
+        capfd, "train", "HalfCheetah-v5", "--num-envs", "2", "--steps", "48", "--no-pool",
+        "--episodes", "0", "--run", "run",
+    )  # fmt: skip
+    assert not Path("MUJOCO_LOG.TXT").exists() and "settotalmass" not in capfd.readouterr().err
+
+
 def test_a_run_is_resumed_with_more_steps(capsys, trained: tuple[Path, str], tmp_path: Path):
     folder = tmp_path / "copy"
     shutil.copytree(trained[0], folder)
@@ -120,6 +162,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(capsys, monkeypatch, tmp_pa
     out = train("parts", status=130)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
+    assert "Is it learning?" in out
     resume = next(line for line in out.splitlines() if "To go on" in line)
     assert resume.endswith("train --resume parts") and "export parts" in out
     assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["progress"]["iterations"] == 3
@@ -304,6 +347,14 @@ def test_what_cannot_be_begun_from_is_refused(capsys, trained: tuple[Path, str])
     assert "found hidden (16,), allowed is (128, 128)" in line
     line = refuse(capsys, "train", "walk", "--algo", "sac", *small, "--from", run)
     assert "found kind Gaussian, allowed is SquashedGaussian" in line
+    for source in (run, f"{run}/policy.onnx"):
+        for words, allowed in (
+            (("walk", "--history", "3"), "robot quadruped, output joint_target, history 3"),
+            (("reach",), "robot arm, output joint_target, history 1"),
+        ):
+            line = refuse(capsys, "train", *words, *small, "--from", source)
+            assert "found robot quadruped, output joint_target, history 1, allowed is" in line
+            assert line.rstrip().endswith(allowed)
     line = refuse(capsys, "train", "Pendulum-v1", *small, "--from", f"{run}/policy.onnx")
     assert "allowed is a run's folder" in line
     assert "nothing" in refuse(capsys, "train", "walk", *small, "--from", "nowhere")

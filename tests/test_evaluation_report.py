@@ -8,15 +8,24 @@ import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 from surefoot.__main__ import main
 from surefoot.cli import evaluation_report as module
-from surefoot.cli.evaluation_plots import last_errors, learning_curves, plot_learning, smoothed
+from surefoot.cli.evaluate import shortcoming
+from surefoot.cli.evaluation_plots import (
+    _follow,
+    last_errors,
+    learning_curves,
+    plot_learning,
+    smoothed,
+)
 from surefoot.cli.tables import evaluation_table
 from surefoot.deploy.controller import Controller
 from surefoot.models.errors import RenderError
@@ -82,6 +91,7 @@ def test_the_report_needs_nothing_else(evaluated, tmp_path: Path):
         assert f"Command and motion: {condition}" in page.text
         assert f"{figures[condition]['score']:.3f}" in page.text
     assert "push -0.5 to 0.5 every 2 to 4 s" in page.text
+    assert "{" not in page.text.partition("The policy")[2]  # nothing raw
     assert "No curves" in page.text
     videos = [base64.b64decode(s.split(",")[1]) for s in page.sources if "video/mp4" in s]
     if not videos:
@@ -181,6 +191,60 @@ def test_learning_curves_are_tensorboards(tmp_path: Path):
     assert figure is not None
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["return of an episode", "reward by term, mean of a step"]
+    ends = {f"end/{name}": (steps, values) for name in ("fall", "time_limit")}
+    figure = plot_learning(ends)
+    assert figure and figure.axes[0].get_title() == "how episodes ended, share"
+
+
+def test_a_tip_on_its_way_is_not_smoothed():
+    def shown(smoothing: float | None) -> np.ndarray:
+        figure, axis = plt.subplots()
+        _follow(axis, recording, 0, 0, smoothing)
+        line = next(line for line in axis.lines if str(line.get_label()).startswith("true"))
+        plt.close(figure)
+        return np.asarray(line.get_ydata())
+
+    way = np.linspace(0.3, 0.1, 50)
+    none = np.zeros((50, 1, 1))
+    recording = Recording(
+        0.02, np.ones(50, bool), np.ones((50, 1), bool), none, way[:, None, None], none, none,
+        none, none, none[0], none[0, :, 0],
+    )  # fmt: skip
+    assert shown(None) == pytest.approx(way)
+    assert shown(0.5)[0] < 0.28  # the mean of what comes after
+
+
+def test_a_run_in_which_no_episode_ended_is_told_from_none(tmp_path: Path):
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    assert "does not lie in the folder of its run" in module._learning(tmp_path)
+    with tensorboard.SummaryWriter(str(tmp_path)) as writer:
+        writer.add_scalar("train/reward", 0.5, 100)
+    assert "no episode had ended" in module._learning(tmp_path)
+
+
+STILL = {"score": 0.24, "success": 0.01, "distance": 0.332}
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"survival": 1.0, "score": 0.3}, ""),
+        ({"survival": 1.0, "score": 0.28}, "follows commands hardly better than a robot that"),
+        ({"survival": 0.1, "score": 0.12}, "It falls in 90% of the nominal episodes"),
+        ({"survival": 0.1, "score": 0.45}, "It falls in 90% of the nominal episodes"),
+        ({"survival": 1.0, "success": 0.3, "distance": 0.05}, ""),
+        (
+            {"survival": 1.0, "success": 0.0, "distance": 0.118},
+            "comes nearer to its goals, 0.118 m ",
+        ),
+        ({"survival": 1.0, "success": 0.0, "distance": 0.31}, "comes hardly nearer to its goals"),
+        ({"survival": 1.0, "success": 0.0, "distance": None}, "comes hardly nearer to its goals"),
+    ],
+)
+def test_what_a_policy_cannot_do_yet_is_said(figures: dict[str, Any], said: str):
+    found = {**figures, "standing_still": STILL}
+    words = shortcoming({"nominal": found, "beyond": found})
+    assert said in words and bool(said) == bool(words)
 
 
 def test_the_table_fits_eighty_columns_and_older_figures_are_still_shown():
@@ -190,9 +254,10 @@ def test_the_table_fits_eighty_columns_and_older_figures_are_still_shown():
     assert f"{evaluation['nominal']['score']:.3f}" in console.file.getvalue()  # pyright: ignore
     interval = {"survival_interval": [0.9852, 1.0], "interquartile": {"score": [0.9, 0.89, 0.91]}}
     figures = {**evaluation["nominal"], **interval, "cost_of_transport": 0.85}
-    conditions = dict.fromkeys(("nominal", "pushes", "randomised", "beyond"), figures)
+    names = ("nominal", "pushes", "randomised", "beyond", "terrain")
+    conditions = dict.fromkeys(names, figures)
     console = Console(width=80, file=io.StringIO())
     console.print(evaluation_table(conditions, "walk.onnx"))
     text = console.file.getvalue()  # pyright: ignore
     assert "…" not in text and all(name in text for name in conditions)
-    assert text.count("98.5–100") == text.count(".890–.910") == 4
+    assert text.count("98.5–100") == text.count(".890–.910") == 5

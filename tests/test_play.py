@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import io
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import mujoco
 import numpy as np
@@ -14,9 +16,11 @@ from PIL import Image
 from surefoot.cli import play as module
 from surefoot.cli.browser_view import BrowserView, browser_view
 from surefoot.cli.play import IN_BROWSER, IN_WINDOW, PUSH, RESET, SHOWN, STOP, Session, play
+from surefoot.cli.play_views import _InBrowser, _InWindow
 from surefoot.cli.trained import open_policy
 from surefoot.models.errors import RenderError, UsageError
 from surefoot.models.robot_file import MODELS
+from surefoot.sim.video import scene
 from verbs import refuse
 
 WALK = MODELS / "quadruped" / "walk.onnx"
@@ -103,6 +107,37 @@ def test_help_names_every_key(session: Session):
     for shown in SHOWN.values():
         assert shown in session.help
     assert "vx more, less [m/s]" in session.help
+
+
+def test_an_arm_is_shown_its_goal(tame_arm_policy: Path, session: Session):
+    arm = Session(open_policy(tame_arm_policy, None))
+    arm.press("up")  # a tenth of half of 0.1 to 0.28 m
+    assert arm.goal == pytest.approx([0.199, 0.0, 0.145])
+    assert "Enter      the goal in the middle of the workspace" in arm.help
+    assert "Enter      stop" in session.help and session.goal is None
+    shown = []
+    view = _InBrowser(SimpleNamespace(show=shown.append), lambda *seen: seen)  # pyright: ignore
+    view.show(arm)
+    (_, caption, goal), *_ = shown
+    assert caption == "x 0.20 m   y 0.00 m   z 0.14 m" and goal == pytest.approx(arm.goal)
+
+
+def test_the_window_shows_the_goal_once(tame_arm_policy: Path):
+    arm = Session(open_policy(tame_arm_policy, None))
+    model = scene(arm.env.robot)
+    view = _InWindow(model)
+    geoms = mujoco.MjvScene(model, maxgeom=10)
+    view.handle = SimpleNamespace(
+        lock=nullcontext,
+        user_scn=geoms,
+        set_texts=lambda texts: None,
+        sync=lambda: None,
+        is_running=lambda: True,
+    )
+    for _ in range(3):
+        view.show(arm)
+    assert geoms.ngeom == 1
+    assert geoms.geoms[0].pos == pytest.approx([0.19, 0.0, 0.145])
 
 
 # --- pace -------------------------------------------------------------------------------------

@@ -400,7 +400,8 @@ def test_torques_have_no_stiffness():
     ("vary", "low", "high", "per", "message"),
     [
         (vary.mass_scale, 0.0, 1.0, Per.BODY, "mass_scale: found values from 0 to 1, allowed"),
-        (vary.foot_friction, 0.5, 0.4, Per.ROBOT, "found values from 0.5 to 0.4, allowed is from"),
+        (vary.foot_friction, 0.5, 0.4, Per.ROBOT, "found values from 0.5 to 0.4, .* smaller first"),
+        (vary.payload, 0.2, -0.1, Per.ROBOT, "found values from 0.2 to -0.1, .* smaller first"),
         (vary.command_delay, 0.0, 0.03, Per.ROBOT, "found values from 0 to 0.03, .* to 0.02"),
         (vary.stiffness, np.nan, 1.0, Per.JOINT, "stiffness: found values from nan"),
         (vary.foot_friction, 0.4, 1.0, Per.JOINT, "per joint, allowed is one per robot"),
@@ -418,6 +419,35 @@ def test_what_is_not_possible_is_refused(
 ):
     with pytest.raises(UsageError, match=message):
         Variation(vary, Uniform(low, high), per)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (("payload", Uniform(0, 1)), "found 'payload', allowed is one of the functions foot_frict"),
+        ((vary.payload, (0.0, 0.2)), r"payload: found \(0.0, 0.2\), allowed is Uniform\(low, high"),
+        ((vary.payload, Uniform("0", 1)), r"payload: found Uniform\(low='0', high=1\), allowed is"),
+        (
+            (vary.stiffness, Uniform(1, 1), "joint"),
+            "found one value per 'joint', .* Per.JOINT, Per",
+        ),
+        (
+            (vary.push, Uniform(0, 1), Per.AXIS, (2.0, 4.0)),
+            r"push: found \(2.0, 4.0\), allowed is U",
+        ),
+    ],
+)
+def test_what_is_of_another_kind_is_refused(fields: Any, message: str):
+    with pytest.raises(UsageError, match=message):
+        Variation(*fields)
+
+
+def test_a_list_of_something_else_is_refused():
+    pair: Any = (vary.payload, Uniform(0.0, 0.2))
+    with pytest.raises(
+        UsageError, match=r"randomisation: found .*payload.* allowed are Variations"
+    ):
+        WalkEnv(1, randomisation=[pair])
 
 
 def test_a_quantity_varies_once():

@@ -231,11 +231,12 @@ def test_terrain_is_asked_for_by_an_option(short, tame_policy: Path, capsys):
 def test_a_training_writes_down_what_it_has_drawn(tmp_path: Path):
     env = WalkEnv(50, ROBOT, nthread=1)
     env.reset(seed=0)
-    write_drawn(env, tmp_path / "randomisation.csv")
+    assert not write_drawn(env, tmp_path / "randomisation.csv")
     with (tmp_path / "randomisation.csv").open(newline="") as file:
         rows = {row["what"]: row for row in csv.DictReader(file)}
     assert list(rows) == [v.name for v in env.randomisation]
-    assert rows["push"]["mean"] == ""  # nobody was pushed yet
+    assert not rows["push"]["mean"]  # nobody was pushed yet
+    assert [rows[name]["unit"] for name in ("payload", "mass_scale", "push")] == ["kg", "×", "m/s"]
     for name in set(rows) - {"push"}:
         low, least, mean, most, high = (
             float(rows[name][key]) for key in ("low", "min", "mean", "max", "high")
@@ -243,6 +244,9 @@ def test_a_training_writes_down_what_it_has_drawn(tmp_path: Path):
         assert low <= least < mean < most <= high, name
     friction = env.robots.field("geom_friction")[:, env.robots.foot_geoms[0], 0]
     assert float(rows["foot_friction"]["mean"]) == pytest.approx(friction.mean(), rel=1e-5)
+    env.drawn["push"][7] = 0.25  # and now somebody
+    assert write_drawn(env, tmp_path / "randomisation.csv")
+    assert "\npush,m/s,-0.3,0.3,0.25,0.25,0.25" in (tmp_path / "randomisation.csv").read_text()
 
 
 # --- what is drawn of it ------------------------------------------------------------------------

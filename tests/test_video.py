@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("mujoco")
+import mujoco
 from PIL import Image
 from surefoot.models.errors import RenderError, UsageError
 from surefoot.models.robot_file import load_robot
 from surefoot.sim.robot_batch import RobotBatch
-from surefoot.sim.video import frames, snapshot, write_video
+from surefoot.sim.video import camera, frames, scene, snapshot, write_video
 
 ROBOT = load_robot("quadruped")
 STANDING = np.concatenate(([0, 0, 0.17, 1, 0, 0, 0], ROBOT.default_pose))
@@ -59,6 +60,32 @@ def test_a_gif_shows_every_state_and_its_caption(tmp_path: Path):
     words = (slice(15, 35), slice(5, 40))  # rows, columns of the caption
     assert images[0][words].min() > 120 > images[1][words].min()
     assert np.abs(images[2] - images[1]).max() > 50
+
+
+@pytest.mark.usefixtures("_renders")
+def test_a_goal_is_a_green_sphere_of_2_cm(tmp_path: Path):
+    arm = load_robot("arm")
+    goal = np.array([0.2, -0.1, 0.2])
+    with camera(arm) as picture:
+        plain, marked = (
+            picture(arm.default_pose, "", None).astype(int),
+            picture(arm.default_pose, "", goal).astype(int),
+        )
+        model = scene(arm)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    seen = data.camera("track")
+    x, y, z = seen.xmat.reshape(3, 3).T @ (goal - seen.xpos)
+    scale = 240 / np.tan(np.deg2rad(model.camera("track").fovy[0]) / 2)  # pixels at 1 m
+    column, row = 320 - scale * x / z, 240 + scale * y / z
+    green = marked - plain
+    rows, columns = np.nonzero(green[..., 1] - green[..., 0] > 20)
+    assert (columns.mean(), rows.mean()) == pytest.approx((column, row), abs=3)
+    assert np.ptp(columns) == pytest.approx(2 * scale * 0.02 / -z, abs=3)
+    path = tmp_path / "reach.gif"
+    write_video(arm, np.repeat(arm.default_pose[None], 2, 0), path, goals=[None, goal])
+    with Image.open(path) as gif:
+        assert gif.n_frames == 2  # they differ: Pillow would join equal ones
 
 
 @pytest.mark.usefixtures("_renders")
