@@ -26,6 +26,7 @@ from .randomisation import Variation, disturb, randomise, require_fit, values_pe
 from .robot_batch import RobotBatch
 
 LONGEST_HISTORY = 100  # observations
+TORQUE_LIMIT = 3.0  # of each action that stands for a torque, in thirds of the torque limit
 
 
 class RobotEnv(gym.vector.VectorEnv, ABC):
@@ -41,12 +42,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
 
     usual_robot: str  # as `load_robot` takes it
     outputs: tuple[Output, ...] = ("joint_target",)  # that the task can be learned with
-    output: Output = "joint_target"
     has_terrain = False  # whether the task can be on ground that is not level
     course: Course | None = None  # where it is
-    # Joint target = default pose + action_scale · action [rad], or torque = action_scale · action.
-    action_scale: float | tuple[float, ...]
-    action_limit: float  # of each action: every joint reaches its limits within it
     episode_time: float  # [s]
     clock_period: float  # at which the input `clock` wraps [s]
     commands: tuple[CommandPart, ...]
@@ -55,6 +52,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self,
         robots: RobotBatch,
         terms: tuple[Term, ...],
+        target_scale: float,
+        target_limit: float,
         reward_names: Sequence[str],
         mirror: Mirror | None,
         randomisation: Sequence[Variation],
@@ -65,6 +64,10 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         Args:
             robots: N simulated robots, from here on this environment's.
             terms: of the observation.
+            target_scale: joint target = default pose + target_scale · action [rad]; under torques,
+                torque = a third of the torque limit · action instead [N·m].
+            target_limit: of each action that stands for a target: every joint reaches its limits
+                within it.
             reward_names: of the reward's terms, in their order.
             mirror: the task's left-right symmetry, if it has one.
             randomisation: what varies from episode to episode, and during one.
@@ -77,12 +80,16 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             raise UsageError(f"history: found {history}, allowed is 1 to {LONGEST_HISTORY}")
         require_fit(randomisation, robots)
         self.robots, self.robot = robots, robots.robot
-        self.num_envs = robots.num_envs
+        self.num_envs, self.output = robots.num_envs, robots.output
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
         self.period = self.robot.control_period
         self.terms, self.history = terms, history
         self.mirror = mirror and replace(mirror, observation=mirror.observation.repeated(history))
         self.randomisation = tuple(randomisation)
+        torque = self.output == "joint_torque"
+        thirds = tuple((self.robot.torque_limit / TORQUE_LIMIT).tolist())
+        self.action_scale = thirds if torque else target_scale
+        self.action_limit = TORQUE_LIMIT if torque else target_limit
         self.limits = Limits.of(self.robot, self.output)
         self.at_reset = tuple(v for v in randomisation if v.every is None)
         self.during = tuple((v, v.every) for v in randomisation if v.every is not None)

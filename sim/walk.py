@@ -22,7 +22,6 @@ from .gaits import Gait, RewardWeights, gait_of
 from .randomisation import Variation, suiting
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
-from .servos import training_model
 from .symmetry import left_right_mirror
 from .terrain import make_terrain
 from .walker import require_feet, walking_terms
@@ -47,9 +46,6 @@ PRIVILEGED = (
     "foot_friction",  # sliding friction of the feet
 )
 GROUND = ("ground",)  # where there is terrain: heights around it against those under its feet [m]
-
-# Action
-TORQUE_LIMIT = 3.0  # of each action that stands for a torque, in thirds of the torque limit
 
 
 class WalkEnv(RobotEnv):
@@ -91,18 +87,15 @@ class WalkEnv(RobotEnv):
                 torques are asked of one without contact sensors; or no such history.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
+        robots = RobotBatch(robot, num_envs, nthread, output)
         # Of the base in the standing pose [m].
-        self.standing_height = float(pose_on_floor(training_model(robot), robot.default_pose)[2])
-        ground = make_terrain(self.standing_height) if terrain else None
-        self.course = Course(ground, num_envs, self.standing_height) if ground else None
-        robots = RobotBatch(robot, num_envs, nthread, output, ground)
+        self.standing_height = height = float(pose_on_floor(robots.model, robot.default_pose)[2])
+        if terrain:  # its heights are multiples of the robot's
+            ground = make_terrain(height)
+            self.course = Course(ground, num_envs, height)
+            robots = RobotBatch(robot, num_envs, nthread, output, ground)
         self.gait = gait = gait or gait_of(robot)
         require_feet(robots, gait.feet)
-        self.output = output
-        torque = output == "joint_torque"
-        self.action_limit = TORQUE_LIMIT if torque else gait.action_limit
-        thirds = tuple((robot.torque_limit / TORQUE_LIMIT).tolist())
-        self.action_scale = thirds if torque else gait.action_scale
         self.clock_period, self.commands = gait.period, gait.commands
         terms = walking_terms(robots, gait, output)
         names = [field.name for field in fields(RewardWeights)]
@@ -111,7 +104,9 @@ class WalkEnv(RobotEnv):
         varied = (
             suiting(gait.randomisation, output, robot) if randomisation is None else randomisation
         )
-        super().__init__(robots, terms, names, mirror, varied, history)
+        super().__init__(
+            robots, terms, gait.action_scale, gait.action_limit, names, mirror, varied, history
+        )
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
         self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
         self.feet_before = np.zeros((num_envs, len(gait.feet), 3))
