@@ -154,6 +154,9 @@ def _add_mass(robots: RobotBatch, ids: np.ndarray, body: int, value: np.ndarray)
     robots.field("body_inertia")[ids, body] *= factor[:, None]
 
 
+PUSHES = (push, twist)
+
+
 class Per(Enum):
     """What one value is drawn for."""
 

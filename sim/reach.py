@@ -138,14 +138,17 @@ class ReachEnv(RobotEnv):
             if data.ncon == 0 and data.site(TIP).xpos[2] > LOWEST:
                 return data.qpos.copy()
 
-    def begin(self, ids: np.ndarray) -> None:
-        """A goal."""
-        self.tip_before[ids], self.tip_velocity[ids] = self.tip[ids], 0.0
+    def draw_commands(self, ids: np.ndarray) -> np.ndarray:
+        """Goals, uniform over the workspace."""
         lower, upper = ([getattr(p, end) for p in self.commands] for end in ("lower", "upper"))
-        self.command[ids] = self.np_random.uniform(lower, upper, (len(ids), 3))
+        return self.np_random.uniform(lower, upper, (len(ids), 3))
+
+    def begin(self, ids: np.ndarray) -> None:
+        """Where its tip is."""
+        self.tip_before[ids], self.tip_velocity[ids] = self.tip[ids], 0.0
 
     def go_on(self) -> None:
-        """The goal stays as long as the episode."""
+        """Where the tip is, and how fast it came there."""
         tip = self.tip
         self.tip_velocity[:] = (tip - self.tip_before) / self.period
         self.tip_before[:] = tip

@@ -1,16 +1,13 @@
 """N robots in one vector environment: what all tasks share.
 
-A task is a subclass. It says how an episode begins, what is commanded and rewarded, what ends an
-episode and what only the critic sees; here are the servos' limiter, randomisation, observation,
-autoreset, statistics and resuming.
+A task is a subclass: what it says is in `robot_task.py`. Here are actions and their limiter,
+observation, autoreset, statistics and resuming.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -18,18 +15,19 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from ..models.errors import UsageError
-from ..models.limits import Limits, Output, limit_target, limit_torque
+from ..models.limits import Limits, limit_target, limit_torque
 from ..models.observation import Term, observe, remember, width
-from ..models.task import CommandPart, Mirror
-from .course import Course
-from .randomisation import Variation, disturb, randomise, require_fit, values_per
+from ..models.task import Mirror
+from .randomisation import Variation
+from .randomiser import Randomiser
 from .robot_batch import RobotBatch
+from .robot_task import RobotTask
 
 LONGEST_HISTORY = 100  # observations
 TORQUE_LIMIT = 3.0  # of each action that stands for a torque, in thirds of the torque limit
 
 
-class RobotEnv(gym.vector.VectorEnv, ABC):
+class RobotEnv(RobotTask, gym.vector.VectorEnv):
     """N robots at a task; SAME_STEP autoreset, the true last observation in `infos["final_obs"]`.
 
     Observation (N, D) and action (N, n), for a robot of n joints, are float32. With a history of H
@@ -39,14 +37,6 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
     of threads. Beyond Gymnasium it offers what `TaskEnv` and `DeployableTask` in `models/task.py`
     describe.
     """
-
-    usual_robot: str  # as `load_robot` takes it
-    outputs: tuple[Output, ...] = ("joint_target",)  # that the task can be learned with
-    has_terrain = False  # whether the task can be on ground that is not level
-    course: Course | None = None  # where it is
-    episode_time: float  # [s]
-    clock_period: float  # at which the input `clock` wraps [s]
-    commands: tuple[CommandPart, ...]
 
     def __init__(
         self,
@@ -78,7 +68,6 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         """
         if not 1 <= history <= LONGEST_HISTORY:
             raise UsageError(f"history: found {history}, allowed is 1 to {LONGEST_HISTORY}")
-        require_fit(randomisation, robots)
         self.robots, self.robot = robots, robots.robot
         self.num_envs, self.output = robots.num_envs, robots.output
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
@@ -86,13 +75,12 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.terms, self.history = terms, history
         self.mirror = mirror and replace(mirror, observation=mirror.observation.repeated(history))
         self.randomisation = tuple(randomisation)
+        self.randomiser = Randomiser(self.randomisation, robots)
         torque = self.output == "joint_torque"
         thirds = tuple((self.robot.torque_limit / TORQUE_LIMIT).tolist())
         self.action_scale = thirds if torque else target_scale
         self.action_limit = TORQUE_LIMIT if torque else target_limit
         self.limits = Limits.of(self.robot, self.output)
-        self.at_reset = tuple(v for v in randomisation if v.every is None)
-        self.during = tuple((v, v.every) for v in randomisation if v.every is not None)
 
         num_envs, n = self.num_envs, len(self.robot.joints)
         columns = width(terms, self.robot, len(self.commands))
@@ -103,13 +91,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.action_space = batch_space(action, num_envs)
 
         self.command = np.zeros((num_envs, len(self.commands)))
+        self.next_command = np.full(num_envs, np.inf)  # when it is drawn anew [s]
         self.ticks = np.zeros(num_envs, np.int64)  # since the episode began
-        self.next_draw = np.zeros((len(self.during), num_envs))  # when `during` acts again [s]
-        # By the variations' names, as it is or was the last time; NaN: not yet. Each (N, m).
-        nothing = partial(np.full, fill_value=np.nan)
-        self.drawn = {
-            v.name: nothing((num_envs, values_per(robots.model, v.per))) for v in randomisation
-        }
         self.action = np.zeros((num_envs, n))  # the previous one, raw
         self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad], or [N·m]
         self.reasons = np.zeros((num_envs, n), np.uint8)  # why the limiter changed it
@@ -119,52 +102,6 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.past = np.zeros((num_envs, (history - 1) * columns), np.float32)  # `remember`'s
         self.privileged = np.zeros((num_envs, 0), np.float32)
         self.final_privileged = self.privileged
-
-    # --- what a task says ---------------------------------------------------------------------
-
-    @abstractmethod
-    def initial_state(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where an episode of robots `ids` (k,) begins: qpos (k, nq) and qvel (k, nv)."""
-        ...
-
-    @abstractmethod
-    def begin(self, ids: np.ndarray) -> None:
-        """Command robots `ids` (k,), which have just been put into their first state."""
-        ...
-
-    @abstractmethod
-    def go_on(self) -> None:
-        """After a step and its reward: remember it, and command anew who is due."""
-        ...
-
-    @abstractmethod
-    def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
-        """Every term of the reward, weighted, each (N,), by name.
-
-        `self.action` and `self.target` are still those of the step before. Shapes (N, n).
-        """
-        ...
-
-    @abstractmethod
-    def ends(self) -> dict[str, np.ndarray]:
-        """What may end an episode before its time, and where it did. Each bool, (N,)."""
-        ...
-
-    @abstractmethod
-    def privileged_parts(self) -> Sequence[np.ndarray]:
-        """What only the simulator knows, behind the observation in the critic's. Each (N, …)."""
-        ...
-
-    def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Of the episodes so far, by name, where one ends: the reward by term, and what ended it.
-
-        Arrays of shape (N,).
-        """
-        means = self.reward_sums / np.maximum(self.ticks, 1)
-        return {
-            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
-            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
-        }
 
     # --- Gymnasium ----------------------------------------------------------------------------
 
@@ -209,7 +146,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`step` without the autoreset: episodes that ended stay where they ended."""
-        self._disturb()
+        self.randomiser.advance(self.time, self.np_random)
         scaled = np.asarray(self.action_scale) * np.asarray(actions, np.float64)
         target = self._limit(scaled)
         self.robots.step(target)
@@ -225,6 +162,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         terminated = np.logical_or.reduce(list(ends.values()))
         truncated = (self.ticks >= self.episode_ticks) & ~terminated
         self.go_on()
+        self._command(np.flatnonzero(self.time >= self.next_command))
         observation = self._observe()
         infos: dict[str, Any] = {}
         if (terminated | truncated).any():
@@ -232,11 +170,11 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         return observation, reward, terminated, truncated, infos
 
     def set_commands(self, command: np.ndarray) -> None:
-        """Command every robot, in `inputs` at once, until its episode ends. Shape (N, c).
+        """Command every robot until its episode ends: at once in `inputs`. Shape (N, c).
 
-        The last observation is as old as it is.
+        The last observation stays as it was returned: the next one shows the command.
         """
-        self.command[:] = command
+        self.command[:], self.next_command[:] = command, np.inf
         self.inputs["command"] = self.command.astype(np.float32)
 
     def render(self) -> tuple[np.ndarray, ...]:
@@ -244,6 +182,15 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         from .video import snapshot
 
         return (snapshot(self.robots),)
+
+    def _command(self, ids: np.ndarray) -> None:
+        """Command robots `ids` (k,) anew, until it is time again."""
+        if not len(ids):
+            return
+        self.command[ids] = self.draw_commands(ids)
+        if self.command_time:
+            lasts = self.np_random.uniform(*self.command_time, len(ids))
+            self.next_command[ids] = self.time[ids] + lasts
 
     def _limit(self, wanted: np.ndarray) -> np.ndarray:
         """Scaled actions as joint targets [rad] or torques [N·m] that the limits allow. (N, n)."""
@@ -255,7 +202,18 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             limited, self.reasons = limit_target(self.limits, wanted, self.target, pos, vel)
         return limited
 
-    # --- time, commands and disturbances ------------------------------------------------------
+    def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of the episodes so far, by name, where one ends: the reward by term, and what ended it.
+
+        Arrays of shape (N,).
+        """
+        means = self.reward_sums / np.maximum(self.ticks, 1)
+        return {
+            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
+            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
+        }
+
+    # --- where the episodes are ---------------------------------------------------------------
 
     @property
     def episode_ticks(self) -> int:
@@ -277,19 +235,18 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         """Whose simulation did since its episode began. bool, shape (N,)."""
         return self.robots.diverged
 
-    def _disturb(self) -> None:
-        for (variation, every), due in zip(self.during, self.next_draw, strict=True):
-            ids = np.flatnonzero(self.time >= due)
-            if len(ids):
-                drawn = disturb(variation, self.robots, ids, self.np_random)
-                self.drawn[variation.name][ids] = drawn
-                due[ids] += every.sample(self.np_random, (len(ids),))
+    @property
+    def drawn(self) -> dict[str, np.ndarray]:
+        """What varies of the episodes, by name; NaN: not drawn yet. Each (N, m)."""
+        return self.randomiser.drawn
+
+    @property
+    def pushed(self) -> np.ndarray:
+        """Whom a push hit in the last step. bool, shape (N,)."""
+        return self.randomiser.pushed
 
     def _reset(self, ids: np.ndarray) -> None:
-        for values in self.drawn.values():
-            values[ids] = np.nan
-        for name, values in randomise(self.at_reset, self.robots, ids, self.np_random).items():
-            self.drawn[name][ids] = values
+        self.randomiser.reset(ids, self.np_random)
         qpos, qvel = self.initial_state(ids)
         self.robots.reset(ids, qpos, qvel)
         self.ticks[ids] = 0
@@ -298,8 +255,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.target[ids] = held if self.output == "joint_target" else 0.0
         self.reward_sums[:, ids] = 0.0
         self.begin(ids)
-        for (_, every), due in zip(self.during, self.next_draw, strict=True):
-            due[ids] = every.sample(self.np_random, (len(ids),))
+        self._command(ids)
+        self.randomiser.schedule(ids, self.np_random)
 
     # --- observation --------------------------------------------------------------------------
 
@@ -333,8 +290,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
 
     _STATE: tuple[str, ...] = (
         "command",
+        "next_command",
         "ticks",
-        "next_draw",
         "action",
         "target",
         "reasons",
@@ -349,7 +306,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             "robots": self.robots.get_state(),
             "arrays": {name: getattr(self, name).copy() for name in self._STATE},
             "inputs": {name: value.copy() for name, value in self.inputs.items()},
-            "drawn": {name: value.copy() for name, value in self.drawn.items()},
+            "randomiser": self.randomiser.get_state(),
             "random": self.np_random.bit_generator.state,
         }
 
@@ -359,5 +316,5 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         for name, value in state["arrays"].items():
             setattr(self, name, value.copy())
         self.inputs = {name: value.copy() for name, value in state["inputs"].items()}
-        self.drawn = {name: value.copy() for name, value in state["drawn"].items()}
+        self.randomiser.set_state(state["randomiser"])
         self.np_random.bit_generator.state = state["random"]

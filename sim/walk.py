@@ -55,6 +55,7 @@ class WalkEnv(RobotEnv):
     outputs = ("joint_target", "joint_torque")
     has_terrain = True
     episode_time = EPISODE_TIME
+    command_time = COMMAND_TIME
 
     def __init__(
         self,
@@ -108,13 +109,7 @@ class WalkEnv(RobotEnv):
             robots, terms, gait.action_scale, gait.action_limit, names, mirror, varied, history
         )
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
-        self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
         self.feet_before = np.zeros((num_envs, len(gait.feet), 3))
-
-    def set_commands(self, command: np.ndarray) -> None:
-        """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
-        super().set_commands(command)
-        self.next_command[:] = np.inf
 
     # --- the task -----------------------------------------------------------------------------
 
@@ -136,16 +131,14 @@ class WalkEnv(RobotEnv):
         return qpos, qvel
 
     def begin(self, ids: np.ndarray) -> None:
-        """A first command."""
+        """Where its feet are."""
         self.feet_before[ids] = self.robots.feet[ids]
-        self._redraw_commands(ids)
 
     def go_on(self) -> None:
-        """A new command every few seconds."""
+        """Where the feet are; on terrain, how far it came."""
         self.feet_before[:] = self.robots.feet
         if self.course:
             self._follow_course(self.course)
-        self._redraw_commands(np.flatnonzero(self.time >= self.next_command))
 
     def _follow_course(self, course: Course) -> None:
         velocity = self.robots.linear_velocity[:, :2]
@@ -156,16 +149,14 @@ class WalkEnv(RobotEnv):
         xy += moved
         self.feet_before[:, :, :2] += moved[:, None]
 
-    def _redraw_commands(self, ids: np.ndarray) -> None:
+    def draw_commands(self, ids: np.ndarray) -> np.ndarray:
+        """Uniform over the gait's range; often 0 along some axes, sometimes all."""
         rng, k = self.np_random, len(ids)
-        if not k:
-            return
         fastest = np.array(self.gait.command_range)
         command = rng.uniform(-fastest, fastest, (k, 3))
         command[rng.random((k, 3)) < ZERO_AXIS] = 0.0
         command[rng.random(k) < ZERO_ALL] = 0.0
-        self.command[ids] = command
-        self.next_command[ids] = self.time[ids] + rng.uniform(*COMMAND_TIME, k)
+        return command
 
     def ends(self) -> dict[str, np.ndarray]:
         """A fall: tilted or low, or a simulation that broke down."""
@@ -253,7 +244,7 @@ class WalkEnv(RobotEnv):
         found = super().statistics(ends)
         return found | {"terrain/level": self.course.level.astype(float)} if self.course else found
 
-    _STATE = (*RobotEnv._STATE, "next_command", "feet_before")
+    _STATE = (*RobotEnv._STATE, "feet_before")
 
     def get_state(self) -> dict[str, Any]:
         """See `RobotEnv.get_state`; the curriculum is part of it."""

@@ -100,11 +100,12 @@ def test_a_blow_turns_the_base_it_is_due_for():
     struck, left = (WalkEnv(2, ROBOT, [TWIST], nthread=1) for _ in range(2))
     for env in (struck, left):
         env.reset(seed=5)
-        env.next_draw[:] = 100.0
+        env.randomiser.next_draw[:] = 100.0
         env.robots.qpos[:, 2] += 0.3  # in the air
-    struck.next_draw[0, 1] = 0.0
+    struck.randomiser.next_draw[0, 1] = 0.0
     for env in (struck, left):
-        env._disturb()
+        env.randomiser.advance(env.time, env.np_random)
+        assert env.pushed.tolist() == [False, env is struck]
     change = struck.robots.qvel - left.robots.qvel
     assert not change[0].any()
     np.testing.assert_allclose(change[1, 3:6], struck.drawn["twist"][1])

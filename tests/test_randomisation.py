@@ -324,7 +324,7 @@ def test_a_push_moves_only_the_robots_it_is_due_for():
     for env in (pushed, left):
         env.reset(seed=5)
         env.robots.qpos[:, 2] += 0.3  # in the air, where nothing else acts on the velocity
-    pushed.next_draw[0, 1] = 0.0
+    pushed.randomiser.next_draw[0, 1] = 0.0
     still = np.zeros((3, N), np.float32)
     pushed.step(still)
     left.step(still)
@@ -333,7 +333,7 @@ def test_a_push_moves_only_the_robots_it_is_due_for():
     assert (change[1, :2] >= 0.2 - 1e-6).all()
     assert (change[1, :2] <= 0.3 + 1e-6).all()
     np.testing.assert_allclose(change[1, 2:], 0.0, atol=1e-6)
-    assert pushed.next_draw[0, 1] == 1e6, "and not soon again"
+    assert pushed.randomiser.next_draw[0, 1] == 1e6, "and not soon again"
     np.testing.assert_array_equal(pushed.robots.joint_pos[0], left.robots.joint_pos[0])
 
 
@@ -343,9 +343,9 @@ def test_pushes_come_as_often_as_they_should():
     env.reset(seed=6)
     count = np.zeros(4)
     for _ in range(300):  # 6 s
-        before = env.next_draw.copy()
+        before = env.randomiser.next_draw.copy()
         env.step(np.zeros((4, N), np.float32))
-        moved = env.next_draw - before
+        moved = env.randomiser.next_draw - before
         count += moved[0] > 0
         assert ((moved == 0) | ((moved >= 0.2) & (moved <= 0.4))).all()
     np.testing.assert_allclose(count, 6 / 0.3, atol=4)

@@ -281,7 +281,7 @@ def test_the_task_says_what_it_varies(make: Make):
     env = make(1, nthread=1)
     names = [row["what"] for row in describe(env.randomisation)]
     assert len(names) == len(set(names)) > 5
-    assert {v.name for v in env.at_reset} | {v.name for v, _ in env.during} == set(names)
+    assert set(env.drawn) == set(names)
     assert make(1, nthread=1, randomisation=()).randomisation == ()
 
 
