@@ -16,7 +16,7 @@ from gymnasium.vector.utils import batch_space
 
 from ..models.errors import UsageError
 from ..models.limits import Limits, limit_target, limit_torque
-from ..models.observation import Term, observe, remember, width
+from ..models.observation import Term, observe, stack_observations, width
 from ..models.task import Mirror
 from .randomisation import Variation
 from .randomiser import Randomiser
@@ -99,7 +99,7 @@ class RobotEnv(RobotTask, gym.vector.VectorEnv):
         self.reward_names = tuple(reward_names)
         self.reward_sums = np.zeros((len(self.reward_names), num_envs))  # of the episode
         self.inputs: dict[str, np.ndarray] = {}  # of the controller, by name
-        self.past = np.zeros((num_envs, (history - 1) * columns), np.float32)  # `remember`'s
+        self.previous_observations = np.zeros((num_envs, (history - 1) * columns), np.float32)
         self.privileged = np.zeros((num_envs, 0), np.float32)
         self.final_privileged = self.privileged
 
@@ -137,9 +137,8 @@ class RobotEnv(RobotTask, gym.vector.VectorEnv):
         if done.any():
             infos["final_obs"], infos["_final_obs"] = observation, done
             self.final_privileged = self.privileged
-            ids = np.flatnonzero(done)
-            self._reset(ids)
-            observation = self._observe(ids, observation)
+            self._reset(np.flatnonzero(done))
+            observation = self._observe(done, observation)
         return observation, reward, terminated, truncated, infos
 
     def advance(
@@ -261,9 +260,9 @@ class RobotEnv(RobotTask, gym.vector.VectorEnv):
     # --- observation --------------------------------------------------------------------------
 
     def _observe(
-        self, ids: np.ndarray | None = None, previous: np.ndarray | None = None
+        self, done: np.ndarray | None = None, last: np.ndarray | None = None
     ) -> np.ndarray:
-        """Measure all robots; with `ids`, the other rows stay as in `previous`."""
+        """Measure all robots; with `done` (N,), the others' rows stay as in the `last` one."""
         inputs = {
             **self.robots.measure(self.np_random),
             "command": self.command,
@@ -271,20 +270,20 @@ class RobotEnv(RobotTask, gym.vector.VectorEnv):
             "clock": self.clock,
         }
         inputs = {name: value.astype(np.float32) for name, value in inputs.items()}
-        frame = observe(self.terms, inputs, np)
-        observation = remember(frame, self.past, self.ticks[:, None] > 0, np)
+        observation = observe(self.terms, inputs, np)
+        begins = self.ticks[:, None] == 0
+        stacked = stack_observations(observation, self.previous_observations, begins, np)
         truth = self.privileged_parts()
-        privileged = np.concatenate((frame, *truth), -1, dtype=np.float32)
-        if ids is not None and previous is not None:
-            # Copies: whoever got the arrays before still reads the old episode in them.
-            keep = np.ones(self.num_envs, bool)
-            keep[ids] = False
-            for name, value in inputs.items():
-                value[keep] = self.inputs[name][keep]
-            observation[keep], privileged[keep] = previous[keep], self.privileged[keep]
+        privileged = np.concatenate((observation, *truth), -1, dtype=np.float32)
+        if done is not None and last is not None:
+            # Into new arrays: whoever got those before still reads the old episode in them.
+            new = done[:, None]
+            inputs = {k: np.where(new, v, self.inputs[k]) for k, v in inputs.items()}
+            stacked = np.where(new, stacked, last)
+            privileged = np.where(new, privileged, self.privileged)
         self.inputs, self.privileged = inputs, privileged
-        self.past = observation[:, : -frame.shape[1]].copy()
-        return observation
+        self.previous_observations = stacked[:, : -observation.shape[1]].copy()
+        return stacked
 
     # --- resuming -----------------------------------------------------------------------------
 
@@ -297,7 +296,7 @@ class RobotEnv(RobotTask, gym.vector.VectorEnv):
         "reasons",
         "reward_sums",
         "privileged",
-        "past",
+        "previous_observations",
     )
 
     def get_state(self) -> dict[str, Any]:
