@@ -1,7 +1,8 @@
 """Under which conditions a policy is evaluated: what varies, as data.
 
-nominal: the robot of robot.toml. pushes: the same one, shoved. randomised: within the ranges of
-training. beyond: in ranges `BEYOND` times as wide, as far as they are physically possible.
+nominal: the robot of robot.toml with perfect sensors; a walker's feet differ in friction, as floors
+do. pushes: the same one, pushed. randomised: within the ranges of training. beyond: in ranges
+`BEYOND` times as wide, as far as they are physically possible.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ BEYOND = 1.75
 FRICTION_ONLY: tuple[Variation, ...] = (Variation(foot_friction, Uniform(0.4, 1.0)),)
 
 
-def shoves(most: float) -> tuple[Variation, ...]:
-    """Now and then, by up to `most` along each axis [m/s]."""
+def recurring_pushes(most: float) -> tuple[Variation, ...]:
+    """A push every few seconds, by up to `most` along each axis [m/s]."""
     return (Variation(push, Uniform(-most, most), Per.AXIS, every=Uniform(2.0, 4.0)),)
 
 

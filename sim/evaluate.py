@@ -20,7 +20,7 @@ from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.task import CommandPart
 from .conditions import conditions
-from .course import Course
+from .curriculum import TerrainCurriculum
 from .measures import Measures, Recording
 from .randomisation import Variation, by_part
 from .trials import Trial, trial_for
@@ -63,7 +63,7 @@ class MeasuredEnv(Protocol):
     period: float  # of a step [s]
     inputs: dict[str, np.ndarray]  # of the policy, each (N, width)
     drawn: dict[str, np.ndarray]  # what varies of the episodes, each (N, m)
-    course: Course | None  # where the ground is not level
+    curriculum: TerrainCurriculum | None  # where the ground is not level
 
     @property
     def robots(self) -> Motion:
@@ -167,7 +167,7 @@ def evaluate(
             on_progress((done + share) / len(plan))
 
         env = make(episodes, robot, variations)
-        grounds = env.course.names() if env.course else {}
+        grounds = env.curriculum.names() if env.curriculum else {}
         recording = record(policy, env, trial, commands, seed, report)
         measures = trial.measures(env)(recording)
         drawn = by_part(recording.drawn, variations, env.robots)
@@ -231,6 +231,6 @@ def record(
         torque_limit=torque_limit,
         mass=mass,
         drawn=drawn,
-        terrain=env.course.terrain if env.course else None,
+        terrain=env.curriculum.terrain if env.curriculum else None,
         **rows,
     )

@@ -20,7 +20,8 @@ from .servos import CONTROLLER_KD, CONTROLLER_KP, MAX_DELAY, SUBSTEPS, VMAX
 
 BASE = 1  # the body
 
-Vary = Callable[[RobotBatch, np.ndarray, np.ndarray], None]  # robots, ids (k,), values (k, m)
+# Robots, ids (k,), values (k, m): m is 1, or as many as there are parts: `values_per`.
+Vary = Callable[[RobotBatch, np.ndarray, np.ndarray], None]
 
 
 def foot_friction(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
@@ -97,47 +98,47 @@ def command_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> Non
 
 def imu_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Age of the IMU's values when they are read, at most a control period [s]."""
-    robots.imperfections.imu_delay[ids] = value / robots.robot.control_period
+    robots.sensor_errors.imu_delay[ids] = value / robots.robot.control_period
 
 
 def joint_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Age of the joints' angles and velocities when they are read, as of the IMU's [s]."""
-    robots.imperfections.joint_delay[ids] = value / robots.robot.control_period
+    robots.sensor_errors.joint_delay[ids] = value / robots.robot.control_period
 
 
 def encoder_offset(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Encoder minus true angle [rad]."""
-    robots.imperfections.encoder_offset[ids] = value
+    robots.sensor_errors.encoder_offset[ids] = value
 
 
 def gyro_bias(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Gyroscope minus true rate [rad/s]."""
-    robots.imperfections.gyro_bias[ids] = value
+    robots.sensor_errors.gyro_bias[ids] = value
 
 
 def accelerometer_bias(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Accelerometer minus true specific force, which tilts the gravity found by it [m/s²]."""
     weight = float(np.linalg.norm(robots.model.opt.gravity))
-    robots.imperfections.gravity_bias[ids] = -value / weight  # at rest it points up
+    robots.sensor_errors.gravity_bias[ids] = -value / weight  # at rest it points up
 
 
 def imu_mounting(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Rotation vector of the IMU against its nominal pose [rad]."""
-    robots.imperfections.mounting[ids] = value
+    robots.sensor_errors.mounting[ids] = value
 
 
 def sensor_noise(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Scale of all sensor noise; 1 is the standard deviations of sensors.py."""
-    robots.imperfections.noise[ids] = value
+    robots.sensor_errors.noise[ids] = value
 
 
 def push(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """A shove: a sudden change of the base's velocity, in the world's axes [m/s]."""
+    """A sudden change of the base's horizontal velocity, in the world's axes [m/s]."""
     robots.qvel[ids, :2] += value[:, :2]
 
 
-def twist(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """A blow: a sudden change of the base's angular velocity, in its own axes [rad/s]."""
+def angular_push(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """A sudden change of the base's angular velocity, in its own axes [rad/s]."""
     robots.qvel[ids, 3:6] += value
 
 
@@ -154,7 +155,7 @@ def _add_mass(robots: RobotBatch, ids: np.ndarray, body: int, value: np.ndarray)
     robots.field("body_inertia")[ids, body] *= factor[:, None]
 
 
-PUSHES = (push, twist)
+PUSHES = (push, angular_push)
 
 
 class Per(Enum):
@@ -238,5 +239,5 @@ POSSIBLE: Mapping[Vary, Possible] = {
     imu_mounting: _offset(_AXES, _IMU, most=math.pi),
     sensor_noise: _amount(_ONE),
     push: _offset(_AXES, _BASE),
-    twist: _offset(_AXES, _BASE),
+    angular_push: _offset(_AXES, _BASE),
 }

@@ -55,6 +55,7 @@ class Uniform:
     high: float
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Independent values. Shape `shape`."""
         return rng.uniform(self.low, self.high, shape)
 
 
@@ -96,6 +97,7 @@ class Variation:
 
     @property
     def name(self) -> str:
+        """Of its quantity: by it the variation is listed, drawn and described."""
         return self.vary.__name__
 
 
@@ -170,7 +172,7 @@ TRAINING: tuple[Variation, ...] = (
 def resized(
     variations: Sequence[Variation], mass: float = 1.0, length: float = 1.0, speed: float = 1.0
 ) -> tuple[Variation, ...]:
-    """The same for a robot of `mass` and `length` times as much, shoved by `speed` times as much.
+    """The same for a robot of `mass` and `length` times as much, pushed by `speed` times as much.
 
     Factors, angles and delays do not depend on a robot's size.
     """
@@ -189,8 +191,8 @@ def replaced(variations: Sequence[Variation], *others: Variation) -> tuple[Varia
     return tuple((found | {other.name: other for other in others}).values())
 
 
-# Of Go1's: 13 kg, 29 cm. What it is shoved by grows as its walking speed, by Froude's number, with
-# the root of its height.
+# Of Go1's: 13 kg, 29 cm. A push grows as the walking speed does: by Froude's number, with the
+# root of the height.
 GO1_TRAINING = resized(TRAINING, mass=5.65, length=1.8, speed=1.8**0.5)
 
 # Of the biped's: 3 kg. It is taller than the quadruped, and on narrower feet.
@@ -212,7 +214,7 @@ ARM_TRAINING: tuple[Variation, ...] = (
 )
 
 
-def suiting(variations: Sequence[Variation], output: Output, robot: Robot) -> tuple[Variation, ...]:
+def fitted(variations: Sequence[Variation], output: Output, robot: Robot) -> tuple[Variation, ...]:
     """Those that there are for a robot so driven: under torques, motors have no stiffness. Delays
     are at most a control period.
     """

@@ -19,7 +19,7 @@ from ..models.observation import Deviation, Term, TipPosition
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.task import CommandPart
-from .randomisation import ARM_TRAINING, Variation, suiting
+from .randomisation import ARM_TRAINING, Variation, fitted
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
 
@@ -109,7 +109,7 @@ class ReachEnv(RobotEnv):
         robot = load_robot(robot) if isinstance(robot, str) else robot
         robots = RobotBatch(robot, num_envs, nthread, output)
         if randomisation is None:
-            randomisation = suiting(ARM_TRAINING, output, robot)
+            randomisation = fitted(ARM_TRAINING, output, robot)
         self.tip_position = tip_position(robots)
         names = [field.name for field in fields(RewardWeights)]
         terms = reaching_terms(robot, self.tip_position)

@@ -115,8 +115,8 @@ class RobotEnv(RobotTask, gym.vector.VectorEnv):
         """
         if seed is not None:
             self.np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
-        if self.course:
-            self.course.forget(earned=seed is not None)
+        if self.curriculum:
+            self.curriculum.forget(earned=seed is not None)
         self._reset(np.arange(self.num_envs))
         return self._observe(), {}
 
@@ -250,7 +250,7 @@ class RobotEnv(RobotTask, gym.vector.VectorEnv):
         self.robots.reset(ids, qpos, qvel)
         self.ticks[ids] = 0
         self.action[ids] = 0.0
-        held = self.robots.joint_pos[ids] + self.robots.imperfections.encoder_offset[ids]
+        held = self.robots.joint_pos[ids] + self.robots.sensor_errors.encoder_offset[ids]
         self.target[ids] = held if self.output == "joint_target" else 0.0
         self.reward_sums[:, ids] = 0.0
         self.begin(ids)

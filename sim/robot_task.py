@@ -9,7 +9,7 @@ import numpy as np
 
 from ..models.limits import Output
 from ..models.task import CommandPart
-from .course import Course
+from .curriculum import TerrainCurriculum
 
 
 class RobotTask(ABC):
@@ -21,7 +21,7 @@ class RobotTask(ABC):
     usual_robot: str  # as `load_robot` takes it
     outputs: tuple[Output, ...] = ("joint_target",)  # that the task can be learned with
     has_terrain = False  # whether the task can be on ground that is not level
-    course: Course | None = None  # where it is
+    curriculum: TerrainCurriculum | None = None  # where it is
     episode_time: float  # [s]
     clock_period: float  # at which the input `clock` wraps [s]
     commands: tuple[CommandPart, ...]  # c of them

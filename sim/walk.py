@@ -1,8 +1,7 @@
 """The walking task: follow velocity commands with what the robot's own sensors give.
 
-N robots in one vector environment. The actor's observation is measurable on board; the critic's
-privileged one is not: `walker.py` says what joint targets, or joint torques, are made from. The
-limiter that guards the robot acts here too.
+N robots in one vector environment. `walker.py` has the actor's observation, which can be measured
+on board; the critic's privileged one cannot. The limiter that guards the robot acts here, too.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from ..models.limits import Output, Reason
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.rotation import heading
-from .course import Course
+from .curriculum import TerrainCurriculum
 from .gaits import Gait, RewardWeights, gait_of
-from .randomisation import Variation, suiting
+from .randomisation import Variation, fitted
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
 from .symmetry import left_right_mirror
@@ -93,7 +92,7 @@ class WalkEnv(RobotEnv):
         self.standing_height = height = float(pose_on_floor(robots.model, robot.default_pose)[2])
         if terrain:  # its heights are multiples of the robot's
             ground = make_terrain(height)
-            self.course = Course(ground, num_envs, height)
+            self.curriculum = TerrainCurriculum(ground, num_envs, height)
             robots = RobotBatch(robot, num_envs, nthread, output, ground)
         self.gait = gait = gait or gait_of(robot)
         require_feet(robots, gait.feet)
@@ -103,7 +102,7 @@ class WalkEnv(RobotEnv):
         self.seen = PRIVILEGED + (GROUND if terrain else ())  # by the critic
         mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
         varied = (
-            suiting(gait.randomisation, output, robot) if randomisation is None else randomisation
+            fitted(gait.randomisation, output, robot) if randomisation is None else randomisation
         )
         super().__init__(
             robots, terms, gait.action_scale, gait.action_limit, names, mirror, varied, history
@@ -121,10 +120,10 @@ class WalkEnv(RobotEnv):
         pose = self.robot.default_pose + rng.uniform(-0.1, 0.1, (k, n))
         turned = rng.uniform(-np.pi, np.pi, k)
         qpos[:, 2] = self.standing_height + rng.uniform(0.0, 0.01, k)
-        if self.course:
+        if self.curriculum:
             survived = self.ticks[ids] >= self.episode_ticks
-            qpos[:, :2] = self.course.begin(ids, survived)
-            qpos[:, 2] += self.course.terrain.height(qpos[:, :2])
+            qpos[:, :2] = self.curriculum.begin(ids, survived)
+            qpos[:, 2] += self.curriculum.terrain.height(qpos[:, :2])
         qpos[:, 3], qpos[:, 6] = np.cos(turned / 2), np.sin(turned / 2)
         qpos[:, 7:] = np.clip(pose, self.robot.lower, self.robot.upper)
         qvel[:, :6] = rng.uniform(-0.1, 0.1, (k, 6))
@@ -135,22 +134,22 @@ class WalkEnv(RobotEnv):
         self.feet_before[ids] = self.robots.feet[ids]
 
     def go_on(self) -> None:
-        """Where the feet are; on terrain, how far it came."""
+        """Where the feet are; on terrain, how far each robot came."""
         self.feet_before[:] = self.robots.feet
-        if self.course:
-            self._follow_course(self.course)
+        if self.curriculum:
+            self._follow_curriculum(self.curriculum)
 
-    def _follow_course(self, course: Course) -> None:
+    def _follow_curriculum(self, curriculum: TerrainCurriculum) -> None:
         velocity = self.robots.linear_velocity[:, :2]
-        course.follow(velocity, self.command[:, :2], self.period)
+        curriculum.follow(velocity, self.command[:, :2], self.period)
         # Who left the first period of the ground goes on in it.
         xy = self.robots.qpos[:, :2]
-        moved = course.terrain.wrapped(xy) - xy
+        moved = curriculum.terrain.wrapped(xy) - xy
         xy += moved
         self.feet_before[:, :, :2] += moved[:, None]
 
     def draw_commands(self, ids: np.ndarray) -> np.ndarray:
-        """Uniform over the gait's range; often 0 along some axes, sometimes all."""
+        """Uniform over the gait's range, and 0 along an axis, or all, more often than by chance."""
         rng, k = self.np_random, len(ids)
         fastest = np.array(self.gait.command_range)
         command = rng.uniform(-fastest, fastest, (k, 3))
@@ -174,9 +173,9 @@ class WalkEnv(RobotEnv):
             "foot_heights": self.foot_heights,
             "foot_friction": robots.field("geom_friction")[:, robots.foot_geoms, 0],
         }
-        if self.course:
+        if self.curriculum:
             xy, turned = robots.qpos[:, :2], heading(robots.qpos[:, 3:7])
-            parts["ground"] = self.course.scan(xy, turned) - self._ground[:, None]
+            parts["ground"] = self.curriculum.scan(xy, turned) - self._ground[:, None]
         return [parts[name] for name in self.seen]
 
     @property
@@ -184,7 +183,9 @@ class WalkEnv(RobotEnv):
         """Above the ground [m]. Shape (N, feet)."""
         feet = self.robots.feet
         heights = feet[:, :, 2] - self.foot_radius
-        return heights - self.course.terrain.height(feet[:, :, :2]) if self.course else heights
+        if self.curriculum is None:
+            return heights
+        return heights - self.curriculum.terrain.height(feet[:, :, :2])
 
     @property
     def height(self) -> np.ndarray:
@@ -194,9 +195,9 @@ class WalkEnv(RobotEnv):
     @property
     def _ground(self) -> np.ndarray:
         """Mean height of the ground under the feet [m]. Shape (N,)."""
-        if self.course is None:
+        if self.curriculum is None:
             return np.zeros(self.num_envs)
-        return self.course.terrain.height(self.robots.feet[:, :, :2]).mean(1)
+        return self.curriculum.terrain.height(self.robots.feet[:, :, :2]).mean(1)
 
     def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         """What walking well is."""
@@ -242,21 +243,23 @@ class WalkEnv(RobotEnv):
     def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Beside those of all tasks: on a terrain, the `terrain/level` that was walked on."""
         found = super().statistics(ends)
-        return found | {"terrain/level": self.course.level.astype(float)} if self.course else found
+        if self.curriculum is None:
+            return found
+        return found | {"terrain/level": self.curriculum.level.astype(float)}
 
     _STATE = (*RobotEnv._STATE, "feet_before")
 
     def get_state(self) -> dict[str, Any]:
         """See `RobotEnv.get_state`; the curriculum is part of it."""
-        course = {k: v.copy() for k, v in self.course.arrays().items()} if self.course else {}
-        return {**super().get_state(), "course": course}
+        earned = self.curriculum.arrays() if self.curriculum else {}
+        return {**super().get_state(), "curriculum": {k: v.copy() for k, v in earned.items()}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """See `RobotEnv.set_state`."""
         super().set_state(state)
-        if self.course:
-            for name, value in state["course"].items():
-                self.course.arrays()[name][:] = value
+        if self.curriculum:
+            for name, value in state["curriculum"].items():
+                self.curriculum.arrays()[name][:] = value
 
 
 def _sq(x: np.ndarray) -> np.ndarray:

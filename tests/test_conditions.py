@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from surefoot.models.errors import UsageError
 from surefoot.models.robot_file import load_robot
-from surefoot.sim.conditions import FRICTION_ONLY, conditions, shoves, widened
+from surefoot.sim.conditions import FRICTION_ONLY, conditions, recurring_pushes, widened
 from surefoot.sim.randomisation import (
     TRAINING,
     Per,
@@ -26,7 +26,7 @@ TRAINED = {v.name: v.distribution for v in TRAINING}
 
 
 def test_the_conditions_in_their_order():
-    pushes = shoves(0.5)
+    pushes = recurring_pushes(0.5)
     plan = conditions(ROBOT, FRICTION_ONLY, pushes, TRAINING)
     assert list(plan) == ["nominal", "pushes", "randomised", "beyond"]
     assert plan["nominal"] == FRICTION_ONLY
@@ -50,9 +50,10 @@ def test_widened_by_hand():
     assert ends("joint_friction") == pytest.approx([0.4**1.75, 2.5**1.75])
     assert ends("motor_strength") == pytest.approx([0.85**1.75, 1.05**1.75])
     assert ends("foot_friction") == pytest.approx([0.8 * 0.5**1.75, 0.8 * 1.375**1.75])
+    # Half a control period of delay is nominal.
+    assert ends("command_delay") == pytest.approx([0.01 - 1.75 * 0.005, 0.01 + 1.75 * 0.005])
     # Bounded by what there can be.
     assert ends("sensor_noise") == pytest.approx([0.0, 1.75 * 1.5])
-    assert ends("command_delay") == pytest.approx([0.005, MAX_DELAY])
     assert ends("imu_delay") == pytest.approx([0.0, ROBOT.control_period])
 
 
@@ -89,7 +90,7 @@ def test_robots_beyond_training_are_possible_ones():
     for name in ("body_mass", "body_inertia", "dof_armature", "dof_frictionloss"):
         field = robots.field(name)[:, 1:] if name.startswith("body") else robots.field(name)[:, 6:]
         assert (field > 0).all(), name
-    assert (robots.imperfections.imu_delay <= 1.0).all()
+    assert (robots.sensor_errors.imu_delay <= 1.0).all()
     assert (robots.field("actuator_delay") <= MAX_DELAY + 1e-12).all()
 
 

@@ -15,7 +15,7 @@ from surefoot.models.robot import ContactSensor
 from surefoot.models.robot_file import available_robots, load_robot, parse_robot
 from surefoot.sim.plant import MujocoPlant
 from surefoot.sim.robot_batch import RobotBatch
-from surefoot.sim.sensors import Imperfections, measured_contact
+from surefoot.sim.sensors import SensorErrors, measured_contact
 from surefoot.sim.simulated_robot import SimulatedRobot
 from surefoot.sim.world import pose_on_floor
 
@@ -191,7 +191,7 @@ def test_the_plant_feels_its_weight_too():
 def test_noise_and_range():
     """Within the range, the truth and noise of the sensor's own deviation; beyond it, its end."""
     sensors = (ContactSensor("a", 50.0, 0.5), ContactSensor("b", 20.0, 2.0))
-    wrong = Imperfections.none(20_000, N)
+    wrong = SensorErrors.none(20_000, N)
     truth = np.tile([10.0, 10.0], (20_000, 1))
     exact = measured_contact(wrong, np.array([[10.0, 30.0]] * 20_000), sensors, _rng())
     np.testing.assert_array_equal(exact, [[10.0, 20.0]] * 20_000)
@@ -209,7 +209,7 @@ def _rng() -> np.random.Generator:
 
 def test_the_other_sensors_draw_the_same_noise_with_and_without():
     felt = stood(0.1)
-    felt.imperfections.noise[:] = 1.0
+    felt.sensor_errors.noise[:] = 1.0
     said = felt.measure(_rng())
     felt.robot = replace(ROBOT, contact_sensors=())
     without = felt.measure(_rng())

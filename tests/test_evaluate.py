@@ -15,7 +15,7 @@ from surefoot.models.task import CommandPart
 from surefoot.sim.evaluate import Policy, evaluate, record
 from surefoot.sim.gaits import QUADRUPED
 from surefoot.sim.measures import Recording
-from surefoot.sim.randomisation import ARM_TRAINING, suiting
+from surefoot.sim.randomisation import ARM_TRAINING, fitted
 from surefoot.sim.reach import ReachEnv
 from surefoot.sim.reach_measures import ReachMeasures
 from surefoot.sim.trials import Trial, trial_for, walking
@@ -62,7 +62,7 @@ class ScriptedEnv:
         self.errors, self.fall_at = errors, fall_at or {}
         self.command = np.zeros((self.num_envs, 3))
         self.inputs = {"command": np.zeros((self.num_envs, 3), np.float32)}
-        self.course = None
+        self.curriculum = None
         self.drawn: dict[str, np.ndarray] = {}
         self.commands: list[np.ndarray] = []
         self.actions: list[np.ndarray] = []
@@ -446,6 +446,6 @@ def test_a_policy_with_other_commands_is_refused():
     with pytest.raises(UsageError, match="vy vx yaw_rate"):
         trial_for(swapped, ROBOT, "joint_target")
     arm = load_robot("arm")
-    assert trial_for(ReachEnv.commands, arm, "joint_torque").training == suiting(
+    assert trial_for(ReachEnv.commands, arm, "joint_torque").training == fitted(
         ARM_TRAINING, "joint_torque", arm
     )

@@ -46,17 +46,17 @@ def stand(inputs, begins) -> np.ndarray:
 
 def test_every_kind_at_every_level_is_begun_on():
     env = walking_on_terrain(ALL + 2, ROBOT, ())
-    assert env.course
-    names = env.course.names()
+    assert env.curriculum
+    names = env.curriculum.names()
     pairs = list(zip(names["kind"].tolist(), names["level"].tolist(), strict=True))
     assert pairs[0] == ("flat", "1") and pairs[7] == ("flat", "2") and pairs[41:43] == [
         ("slopes_up", "6"), ("flat", "1"),
     ]  # fmt: skip
     assert len(set(pairs)) == ALL
     env.reset(seed=0)
-    assert (env.course.names()["level"] == names["level"]).all()  # as they were dealt
-    level = env.robots.qpos[:, 0] // env.course.terrain.tile
-    kind = env.robots.qpos[:, 1] // env.course.terrain.tile
+    assert (env.curriculum.names()["level"] == names["level"]).all()  # as they were dealt
+    level = env.robots.qpos[:, 0] // env.curriculum.terrain.tile
+    kind = env.robots.qpos[:, 1] // env.curriculum.terrain.tile
     assert level.tolist() == [i // len(KINDS) % LEVELS for i in range(ALL + 2)]
     assert kind.tolist() == [i % len(KINDS) for i in range(ALL + 2)]
 

@@ -12,7 +12,7 @@ SCAN = np.array([(x, y) for x in (-1.5, 0.0, 1.5) for y in (-1.0, 0.0, 1.0)])
 SCAN_MIRRORED = np.array([2, 1, 0, 5, 4, 3, 8, 7, 6])  # left for right
 
 
-class Course:
+class TerrainCurriculum:
     """N robots on a terrain, each among tiles of its kind. Arrays of shape (N,)."""
 
     def __init__(self, terrain: Terrain, num_envs: int, size: float) -> None:
