@@ -110,11 +110,10 @@ def test_an_angular_push_turns_the_base_it_is_due_for():
         assert env.pushed.tolist() == [False, env is struck]
     change = struck.robots.qvel - left.robots.qvel
     assert not change[0].any()
-    np.testing.assert_allclose(change[1, 3:6], struck.drawn["angular_push"][1])
+    drawn = struck.drawn["angular_push"]
+    np.testing.assert_allclose(change[1, 3:6], drawn[1])
     assert not change[1, :3].any() and not change[1, 6:].any()
-    assert (struck.drawn["angular_push"][1] >= 0.4).all() and np.isnan(
-        struck.drawn["angular_push"][0]
-    ).all()
+    assert (drawn[1] >= 0.4).all() and np.isnan(drawn[0]).all()
 
 
 def test_nothing_compounds_and_nothing_else_changes():
