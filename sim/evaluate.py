@@ -63,6 +63,7 @@ class MeasuredEnv(Protocol):
     period: float  # of a step [s]
     inputs: dict[str, np.ndarray]  # of the policy, each (N, width)
     drawn: dict[str, np.ndarray]  # what varies of the episodes, each (N, m)
+    pushed: np.ndarray  # whom a push hit in the last step. bool, (N,)
     curriculum: TerrainCurriculum | None  # where the ground is not level
 
     @property
@@ -215,10 +216,12 @@ def record(
             "torque": env.robots.joint_torque,
             "joint_vel": env.robots.joint_vel,
             "qpos": env.robots.qpos,
+            "pushed": env.pushed,
         }
         for name, value in found.items():
             if not tick:
-                rows[name] = np.empty((ticks, *value.shape), np.float32)
+                kind = bool if value.dtype == bool else np.float32
+                rows[name] = np.empty((ticks, *value.shape), kind)
             rows[name][tick] = value
         alive[tick] = alive[max(tick - 1, 0)] & ~terminated
         for name, values in drawn.items():

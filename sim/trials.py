@@ -50,7 +50,9 @@ def walking(robot: Robot, output: Output) -> Trial:
         pushes=recurring_pushes(gait.evaluation_push),
         training=fitted(gait.randomisation, output, robot),
         achieved=walk_velocity,
-        measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
+        measures=lambda env: partial(
+            WalkMeasures.of, sigma2=env.gait.track_sigma2, turn_sigma2=env.gait.turn_sigma2
+        ),
         command_period=COMMAND_PERIOD,
         on_terrain=partial(walking_on_terrain, output=output),
     )

@@ -96,7 +96,18 @@ def test_groups_by_hand():
 
     none = np.zeros((2, 4, 12))
     recording = Recording(
-        0.02, np.ones(2, bool), alive, none, none, none, none, none, none, none[0], none[0, :, 0]
+        0.02,
+        np.ones(2, bool),
+        alive,
+        none,
+        none,
+        none,
+        none,
+        none,
+        none,
+        none[0],
+        none[0, :, 0],
+        alive,
     )
     kinds = np.array(["flat", "rough", "rough", "flat"])
     result = Result((), Scored(), recording, {}, {"kind": kinds})  # pyright: ignore
@@ -120,9 +131,10 @@ def test_a_path_over_the_fields_edge_is_no_leap():
     measures = WalkMeasures.of(
         Recording(
             0.02, np.ones(ticks, bool), np.ones((ticks, 1), bool), none, none, torque, torque,
-            np.ones_like(torque), qpos, np.ones((1, 12)), np.full(1, 2.0), {}, terrain,
+            np.ones_like(torque), qpos, np.ones((1, 12)), np.full(1, 2.0),
+            np.zeros((ticks, 1), bool), {}, terrain,
         ),
-        0.05,
+        0.05, 0.25,
     )  # fmt: skip
     assert measures.cost_of_transport[0] == pytest.approx(5 / (2.0 * 9.81 * 0.3), rel=1e-3)
 
