@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .terrain import KINDS, Terrain, promoted
+from .terrain import KINDS, Terrain, promoted, tile_names
 
 # What the critic sees of the ground, ahead and to the left, in standing heights: three rows of
 # three, from behind to ahead, each from right to left.
@@ -43,9 +43,8 @@ class TerrainCurriculum:
             self.level[:] = self._first_level
 
     def names(self) -> dict[str, np.ndarray]:
-        """What each robot begins on: the kind by its name, the level from 1. Each str, (N,)."""
-        kinds = np.array([kind.__name__ for kind in KINDS])
-        return {"kind": kinds[self.kind], "level": (self.level + 1).astype(str)}
+        """What each robot begins on, as `tile_names` has it. Each str, (N,)."""
+        return tile_names(self.level, self.kind)
 
     def begin(self, ids: np.ndarray, survived: np.ndarray) -> np.ndarray:
         """Where the next episodes of robots `ids` begin, x and y [m]. Shapes (k,) → (k, 2).

@@ -23,6 +23,7 @@ from .conditions import conditions
 from .curriculum import TerrainCurriculum
 from .measures import Measures, Recording
 from .randomisation import Variation, by_part
+from .terrain import KIND_NAMES
 from .trials import Trial, trial_for
 
 SETTLING = 1.0  # after a new command [s]
@@ -106,9 +107,12 @@ class Result:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """A summary as plain data; on terrain, by kind and by level, too."""
+        """A summary as plain data; on terrain, by kind and by level, too.
+
+        There, an episode belongs to the tile that it began on, a fall to the one under the robot.
+        """
         groups = {f"by_{name}": self._by(labels) for name, labels in self.grounds.items()}
-        return {**self.measures.figures(), **groups}
+        return {**self.measures.figures(), **groups, **falls_by_ground(self.recording)}
 
     def _by(self, labels: np.ndarray) -> dict[str, dict[str, float]]:
         """Survival and score of the episodes of each label, in the order of the labels."""
@@ -122,6 +126,32 @@ class Result:
             }
             for label, own in groups.items()
         }
+
+
+def falls_by_ground(recording: Recording) -> dict[str, dict[str, dict[str, float]]]:
+    """On terrain, how often robots fell on each kind and level, and how long they were on it.
+
+    `falls_by_kind` and `falls_by_level`: for each name `falls`, and `minutes` before one.
+    """
+    terrain, alive = recording.terrain, recording.alive
+    if terrain is None:
+        return {}
+    level, kind = terrain.tiles(recording.qpos[..., :2])
+    fell = ~alive & np.concatenate((np.ones_like(alive[:1]), alive[:-1]))
+    tiles = {
+        "kind": {name: kind == i for i, name in enumerate(KIND_NAMES)},
+        "level": {str(i + 1): level == i for i in range(terrain.levels)},
+    }
+    return {
+        f"falls_by_{what}": {
+            name: {
+                "falls": int((fell & there).sum()),
+                "minutes": float((alive & there).sum() * recording.period / 60),
+            }
+            for name, there in places.items()
+        }
+        for what, places in tiles.items()
+    }
 
 
 def evaluate(

@@ -23,6 +23,7 @@ from .walk import WalkEnv
 from .walk_measures import WalkMeasures
 
 COMMAND_PERIOD = 5.0  # [s]
+TERRAIN_SEED = 1  # other rough ground and other blocks than in training, whose seed is 0
 
 Make = Callable[[int, Robot, Sequence[Variation]], Any]  # N, robot, variations → environment
 
@@ -62,7 +63,7 @@ def walking_on_terrain(
     count: int, robot: Robot, variations: Sequence[Variation], output: Output = "joint_target"
 ) -> WalkEnv:
     """Robots that begin on every kind of ground at every level, dealt out in turn."""
-    env = WalkEnv(count, robot, variations, terrain=True, output=output)
+    env = WalkEnv(count, robot, variations, terrain=True, terrain_seed=TERRAIN_SEED, output=output)
     assert env.curriculum
     env.curriculum.deal()
     return env

@@ -64,6 +64,7 @@ class WalkEnv(RobotEnv):
         gait: Gait | None = None,
         nthread: int = 0,
         terrain: bool = False,
+        terrain_seed: int = 0,
         history: int = 1,
         output: Output = "joint_target",
     ) -> None:
@@ -78,6 +79,7 @@ class WalkEnv(RobotEnv):
             nthread: threads that step the physics; 0: as many as there are processors.
             terrain: walk on rough ground, blocks, steps and slopes, from easy to hard as it is
                 earned; without it, on level ground.
+            terrain_seed: of what is random on it.
             history: observations that the actor sees.
             output: what actions stand for.
 
@@ -91,7 +93,7 @@ class WalkEnv(RobotEnv):
         # Of the base in the standing pose [m].
         self.standing_height = height = float(pose_on_floor(robots.model, robot.default_pose)[2])
         if terrain:  # its heights are multiples of the robot's
-            ground = make_terrain(height)
+            ground = make_terrain(height, terrain_seed)
             self.curriculum = TerrainCurriculum(ground, num_envs, height)
             robots = RobotBatch(robot, num_envs, nthread, output, ground)
         self.gait = gait = gait or gait_of(robot)

@@ -7,6 +7,7 @@ import pytest
 from surefoot.models.errors import UsageError
 from surefoot.models.robot_file import load_robot
 from surefoot.sim.conditions import FRICTION_ONLY, conditions, recurring_pushes, widened
+from surefoot.sim.gaits import GO1
 from surefoot.sim.randomisation import (
     TRAINING,
     Per,
@@ -19,6 +20,7 @@ from surefoot.sim.randomisation import (
 )
 from surefoot.sim.robot_batch import RobotBatch
 from surefoot.sim.servos import MAX_DELAY
+from surefoot.sim.trials import walking
 
 ROBOT = load_robot("quadruped")
 WIDE = {v.name: v.distribution for v in widened(TRAINING, ROBOT)}
@@ -99,3 +101,10 @@ def test_a_variation_that_nobody_can_widen_is_refused():
 
     with pytest.raises(UsageError, match="found the variation tail_length, allowed"):
         widened((Variation(tail_length, Uniform(0, 1), Per.ROBOT),), ROBOT)
+
+
+def test_each_gait_is_pushed_and_varied_by_its_own_measure():
+    trial = walking(load_robot("go1"), "joint_target")
+    assert trial.training == GO1.randomisation
+    assert trial.pushes[0].distribution.high == 0.7
+    assert walking(ROBOT, "joint_target").pushes[0].distribution.high == 0.5
