@@ -106,6 +106,21 @@ def joint_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     robots.sensor_errors.joint_delay[ids] = value / robots.robot.control_period
 
 
+def contact_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """Age of the contact sensors' forces when they are read, as of the IMU's [s]."""
+    robots.sensor_errors.contact_delay[ids] = value / robots.robot.control_period
+
+
+def contact_gain(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """What a contact sensor says, times value."""
+    robots.sensor_errors.contact_gain[ids] = value - 1
+
+
+def contact_offset(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """What a contact sensor says more than its force, times its gain [N]; never less than 0."""
+    robots.sensor_errors.contact_offset[ids] = value
+
+
 def encoder_offset(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Encoder minus true angle [rad]."""
     robots.sensor_errors.encoder_offset[ids] = value
@@ -165,6 +180,7 @@ class Per(Enum):
     BODY = "body"
     JOINT = "joint"
     AXIS = "axis"
+    SENSOR = "contact sensor"
 
 
 @dataclass(frozen=True)
@@ -189,11 +205,13 @@ PARTS: Mapping[str, Callable[[RobotBatch], bool]] = {
     "feet": lambda robots: len(robots.foot_geoms) > 0,
     "a free base": lambda robots: robots.floating,
     "an IMU": lambda robots: robots.robot.imu is not None,
+    "contact sensors": lambda robots: len(robots.robot.contact_sensors) > 0,
     "position servos": lambda robots: robots.output == "joint_target",
 }
 _ONE, _JOINTS, _AXES = (Per.ROBOT,), (Per.ROBOT, Per.JOINT), (Per.ROBOT, Per.AXIS)
 _BODIES, _BASE, _IMU = (Per.ROBOT, Per.BODY), "a free base", "an IMU"
 _SERVO = "position servos"
+_SENSORS, _CONTACTS = (Per.ROBOT, Per.SENSOR), "contact sensors"
 
 
 def _factor(
@@ -233,6 +251,9 @@ POSSIBLE: Mapping[Vary, Possible] = {
     ),
     imu_delay: _amount(_ONE, _IMU, periods=1.0),
     joint_delay: _amount(_ONE, periods=1.0),
+    contact_delay: _amount(_ONE, _CONTACTS, periods=1.0),
+    contact_gain: _factor(_SENSORS, _CONTACTS),
+    contact_offset: _offset(_SENSORS, _CONTACTS),
     encoder_offset: _offset(_JOINTS, most=math.pi),
     gyro_bias: _offset(_AXES, _IMU),
     accelerometer_bias: _offset(_AXES, _IMU),

@@ -247,7 +247,7 @@ def disturb(
     variation: Variation, robots: RobotBatch, ids: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw one variation for robots `ids` (k,), as they are. Returns what was drawn, (k, m)."""
-    value = variation.distribution.sample(rng, (len(ids), values_per(robots.model, variation.per)))
+    value = variation.distribution.sample(rng, (len(ids), values_per(robots, variation.per)))
     variation.vary(robots, ids, value)
     return value
 
@@ -265,6 +265,7 @@ def by_part(
         Per.BODY: [f".{model.body(i).name}" for i in range(model.nbody)],
         Per.JOINT: [f".{name}" for name in robots.robot.joint_names],
         Per.AXIS: [".x", ".y", ".z"],
+        Per.SENSOR: [f".{sensor.name}" for sensor in robots.robot.contact_sensors],
     }
     return {
         name: drawn[variation.name][:, i]
@@ -310,6 +311,13 @@ def describe(variations: Sequence[Variation]) -> list[dict[str, Any]]:
     ]
 
 
-def values_per(model: mujoco.MjModel, per: Per) -> int:
+def values_per(robots: RobotBatch, per: Per) -> int:
     """How many values are drawn for one robot."""
-    return {Per.ROBOT: 1, Per.BODY: model.nbody, Per.JOINT: model.nu, Per.AXIS: 3}[per]
+    counts = {
+        Per.ROBOT: 1,
+        Per.BODY: robots.model.nbody,
+        Per.JOINT: robots.model.nu,
+        Per.AXIS: 3,
+        Per.SENSOR: len(robots.robot.contact_sensors),
+    }
+    return counts[per]

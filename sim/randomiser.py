@@ -30,9 +30,7 @@ class Randomiser:
         self.next_draw = np.zeros((len(self._during), num_envs))  # of what recurs [s]
         # By the variations' names, as it is or was the last time; NaN: not yet. Each (N, m).
         nothing = partial(np.full, fill_value=np.nan)
-        self.drawn = {
-            v.name: nothing((num_envs, values_per(robots.model, v.per))) for v in variations
-        }
+        self.drawn = {v.name: nothing((num_envs, values_per(robots, v.per))) for v in variations}
         self.pushed = np.zeros(num_envs, bool)  # whom a push hit in the last `advance`
 
     def reset(self, ids: np.ndarray, rng: np.random.Generator) -> None:

@@ -83,12 +83,12 @@ class RobotBatch:
         self._touch = self.batch.bind("sensordata")[:, -sensors:] if sensors else None
         self.foot_geoms = _feet(self.model, mujoco.mjtObj.mjOBJ_GEOM)
         self.foot_sites = _feet(self.model, mujoco.mjtObj.mjOBJ_SITE)
-        self.sensor_errors = SensorErrors.none(num_envs, n)
+        self.sensor_errors = SensorErrors.none(num_envs, n, sensors)
         self._fields: dict[str, np.ndarray] = {}
         # Of the base, in its own frame. Shapes (N, 3).
         self.gravity = np.tile([0.0, 0.0, -1.0], (num_envs, 1))  # unit vector pointing down
         self.linear_velocity = np.zeros((num_envs, 3))  # [m/s]
-        widths = {"gravity": 3, "gyro": 3, "joint_pos": n, "joint_vel": n}
+        widths = {"gravity": 3, "gyro": 3, "joint_pos": n, "joint_vel": n, "contact_force": sensors}
         self._before = {name: np.zeros((num_envs, width)) for name, width in widths.items()}
         # True normal forces on the contact sensors, one substep old [N]. Shape (N, s).
         self.contact_force = np.zeros((num_envs, sensors))
@@ -182,7 +182,8 @@ class RobotBatch:
         if self.floating:
             said["gyro"] = measured_gyro(errors, truth["gyro"], rng)
         if sensors := self.robot.contact_sensors:
-            said["contact_force"] = measured_contact(errors, self.contact_force, sensors, rng)
+            force = truth["contact_force"]
+            said["contact_force"] = measured_contact(errors, force, sensors, rng)
         return said
 
     def _look(self, ids: np.ndarray | slice) -> None:
@@ -196,9 +197,9 @@ class RobotBatch:
 
     def _motion(self) -> dict[str, np.ndarray]:
         """The truth behind what sensors say, by name. Each (N, …)."""
-        joints = {"joint_pos": self.joint_pos, "joint_vel": self.joint_vel}
         base = {"gravity": self.gravity, "gyro": self.angular_velocity} if self.floating else {}
-        return base | joints
+        joints = {"joint_pos": self.joint_pos, "joint_vel": self.joint_vel}
+        return base | joints | {"contact_force": self.contact_force}
 
     def _remember_motion(self, ids: np.ndarray | slice) -> None:
         """What the sensors' values of this tick may be late by."""

@@ -31,12 +31,15 @@ class SensorErrors:
     mounting: np.ndarray  # rotation vector of the IMU against its nominal pose [rad]. Shape (N, 3)
     imu_delay: np.ndarray  # as a fraction of a control period, 0 to 1. Shape (N, 1)
     joint_delay: np.ndarray  # the same of the joints' values. Shape (N, 1)
+    contact_delay: np.ndarray  # the same of the contact sensors'. Shape (N, 1)
+    contact_gain: np.ndarray  # of the contact sensors, less 1. Shape (N, s)
+    contact_offset: np.ndarray  # of the contact sensors [N]. Shape (N, s)
     noise: np.ndarray  # scale of all sensor noise. Shape (N, 1)
 
     @classmethod
-    def none(cls, num_envs: int, joints: int) -> SensorErrors:
-        """Perfect sensors."""
-        widths = (joints, 3, 3, 3, 1, 1, 1)
+    def none(cls, num_envs: int, joints: int, contacts: int) -> SensorErrors:
+        """Perfect sensors, so many of each joint's and of contacts."""
+        widths = (joints, 3, 3, 3, 1, 1, 1, contacts, contacts, 1)
         return cls(*(np.zeros((num_envs, width)) for width in widths))
 
 
@@ -70,13 +73,14 @@ def measured_gyro(errors: SensorErrors, truth: LastTwo, rng: np.random.Generator
 
 def measured_contact(
     errors: SensorErrors,
-    force: np.ndarray,
+    force: LastTwo,
     sensors: Sequence[ContactSensor],
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Normal forces from the true ones [N], within the sensors' ranges. Shapes (N, s)."""
     deviation, most = (np.array([getattr(s, key) for s in sensors]) for key in ("noise", "range"))
-    return np.clip(force + _noise(rng, errors, deviation, len(sensors)), 0.0, most)
+    said = (1 + errors.contact_gain) * _delayed(errors.contact_delay, force) + errors.contact_offset
+    return np.clip(said + _noise(rng, errors, deviation, len(sensors)), 0.0, most)
 
 
 def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
