@@ -151,7 +151,7 @@ class RobotBatch:
         # What is touched is felt at once.
         stage = mujoco.mjtStage.mjSTAGE_POS if self._touch is None else mujoco.mjtStage.mjSTAGE_ACC
         self.batch.forward(ids, stage=stage)
-        self._look(ids)
+        self._sense(ids)
         self._remember_motion(ids)
 
     def step(self, command: np.ndarray) -> None:
@@ -164,7 +164,7 @@ class RobotBatch:
             command = command - self.sensor_errors.encoder_offset
         self.ctrl[:] = command
         self.batch.step(nstep=SUBSTEPS)
-        self._look(slice(None))
+        self._sense(slice(None))
 
     def measure(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """What the sensors say: joint_pos, joint_vel and, where the robot has what tells them, gyro
@@ -186,7 +186,7 @@ class RobotBatch:
             said["contact_force"] = measured_contact(errors, force, sensors, rng)
         return said
 
-    def _look(self, ids: np.ndarray | slice) -> None:
+    def _sense(self, ids: np.ndarray | slice) -> None:
         """Take over what the sensors feel; turn into the base's frame what is often asked for."""
         if self._touch is not None:
             self.contact_force[ids] = self._touch[ids]
@@ -228,7 +228,7 @@ class RobotBatch:
         for name, values in state["before"].items():
             self._before[name][:] = values
         self.batch.state[:] = state["state"]
-        self._look(slice(None))
+        self._sense(slice(None))
         self.contact_force[:] = state["contact_force"]  # MuJoCo's state is without it
 
 
