@@ -63,9 +63,21 @@ class MeasuredEnv(Protocol):
     num_envs: int
     period: float  # of a step [s]
     inputs: dict[str, np.ndarray]  # of the policy, each (N, width)
-    drawn: dict[str, np.ndarray]  # what varies of the episodes, each (N, m)
-    pushed: np.ndarray  # whom a push hit in the last step. bool, (N,)
-    curriculum: TerrainCurriculum | None  # where the ground is not level
+
+    @property
+    def drawn(self) -> dict[str, np.ndarray]:
+        """What varies of the episodes, each (N, m)."""
+        ...
+
+    @property
+    def pushed(self) -> np.ndarray:
+        """Whom a push hit in the last step. bool, shape (N,)."""
+        ...
+
+    @property
+    def curriculum(self) -> TerrainCurriculum | None:
+        """Where the ground is not level."""
+        ...
 
     @property
     def robots(self) -> Motion:

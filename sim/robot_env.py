@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from ..models.errors import UsageError
-from ..models.limits import Limits, limit_target, limit_torque
+from ..models.limits import Limits, Output, limit_target, limit_torque
 from ..models.observation import Term, observe, stack_observations, width
 from ..models.task import Mirror
 from .randomisation import Variation
@@ -68,8 +68,8 @@ class RobotEnv(RobotTask, gym.vector.VectorEnv):
         """
         if not 1 <= history <= LONGEST_HISTORY:
             raise UsageError(f"history: found {history}, allowed is 1 to {LONGEST_HISTORY}")
-        self.robots, self.robot = robots, robots.robot
-        self.num_envs, self.output = robots.num_envs, robots.output
+        self.robots, self.robot, self.num_envs = robots, robots.robot, robots.num_envs
+        self.output: Output = robots.output
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
         self.period = self.robot.control_period
         self.terms, self.history = terms, history
