@@ -18,7 +18,7 @@ from .policy import Gaussian, SquashedGaussian
 
 Policy = Gaussian | SquashedGaussian
 
-FORMAT = 4
+FORMAT = 5
 _NUMPY = "__numpy__"
 
 

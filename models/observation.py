@@ -37,7 +37,7 @@ class Deviation:
 
 @dataclass(frozen=True)
 class ContactForce:
-    """Forces on a robot's contact sensors, in weights of the robot."""
+    """Normal forces on a robot's contact sensors, in weights of the robot."""
 
     input: str
     sensors: tuple[str, ...]  # whose they are: a robot with others, or in another order, is refused
@@ -115,9 +115,9 @@ def input_widths(robot: Robot, commands: int) -> dict[str, int]:
     """Every input that a robot's controller may have, and its width.
 
     joint_pos [rad], joint_vel [rad/s], gyro [rad/s] and gravity (unit vector, down) in the base
-    frame, where the robot has an IMU; contact_force [N], one column for each of its contact
-    sensors, where it has some; command, one column for each of so many parts of the task's command;
-    previous_action (raw), clock [s].
+    frame, where the robot has an IMU; contact_force, the normal force [N], one column for each of
+    its contact sensors, where it has some; command, one column for each of so many parts of the
+    task's command; previous_action (raw), clock [s].
     """
     n, contacts = len(robot.joints), len(robot.contact_sensors)
     return {
@@ -142,23 +142,23 @@ def width(terms: Sequence[Term], robot: Robot, commands: int) -> int:
     return sum(term.width(widths) for term in terms)
 
 
-def remember(frame: Array, past: Array, began: Array, xp: Namespace) -> Array:
+def stack_observations(observation: Array, previous: Array, begins: Array, xp: Namespace) -> Array:
     """The last H observations of each episode side by side, the newest first.
 
     An episode's first observation stands for those that would lie before it. The simulator and the
     graph of a policy call this one function.
 
     Args:
-        frame: the observation now. Shape (N, D).
-        past: what came out before, without its last frame. Shape (N, (H − 1)·D).
-        began: True where the episode began before now. bool, shape (N, 1).
+        observation: the one now. Shape (N, D).
+        previous: the H − 1 before it, the newest first. Shape (N, (H − 1)·D).
+        begins: True where the episode begins with this observation. bool, shape (N, 1).
         xp: the module `numpy` or the module `torch`.
 
     Returns:
         Shape (N, H·D).
     """
-    first = xp.tile(frame, (1, past.shape[-1] // frame.shape[-1]))
-    return xp.concatenate((frame, xp.where(began, past, first)), -1)
+    repeated = xp.tile(observation, (1, previous.shape[-1] // observation.shape[-1]))
+    return xp.concatenate((observation, xp.where(begins, repeated, previous)), -1)
 
 
 def describe(terms: Sequence[Term]) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ class CommandPart:
 class DeployableTask(Protocol):
     """A task whose policy can be exported for a robot: N environments, n joints, D columns.
 
-    D are those of `history` observations (`remember` in observation.py).
+    D are those of `history` observations (`stack_observations` in observation.py).
 
     An action of `output` "joint_target" stands for the target default pose + action_scale · action
     [rad]; one of "joint_torque" for the torque action_scale · action [N·m].

@@ -1,7 +1,8 @@
 """Under which conditions a policy is evaluated: what varies, as data.
 
-nominal: the robot of robot.toml. pushes: the same one, shoved. randomised: within the ranges of
-training. beyond: in ranges `BEYOND` times as wide, as far as they are physically possible.
+nominal: the robot of robot.toml with perfect sensors; a walker's feet differ in friction, as floors
+do. pushes: the same one, pushed. randomised: within the ranges of training. beyond: in ranges
+`BEYOND` times as wide, as far as they are physically possible.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ BEYOND = 1.75
 FRICTION_ONLY: tuple[Variation, ...] = (Variation(foot_friction, Uniform(0.4, 1.0)),)
 
 
-def shoves(most: float) -> tuple[Variation, ...]:
-    """Now and then, by up to `most` along each axis [m/s]."""
+def recurring_pushes(most: float) -> tuple[Variation, ...]:
+    """A push every few seconds, by up to `most` along each axis [m/s]."""
     return (Variation(push, Uniform(-most, most), Per.AXIS, every=Uniform(2.0, 4.0)),)
 
 
@@ -48,25 +49,24 @@ def widened(
     Raises:
         UsageError: nothing is known of how a variation's quantity may be widened.
     """
-    wide = [replace(each, distribution=_wide(each, robot, by)) for each in variations]
+    wide = [replace(each, distribution=_wide(each, by)) for each in variations]
     model = training_model(robot)  # what may be taken from the base depends on what it weighs then
     ranges = [_within(each.distribution, bounds(each, wide, robot, model)) for each in wide]
     return tuple(replace(v, distribution=span) for v, span in zip(wide, ranges, strict=True))
 
 
-def _wide(variation: Variation, robot: Robot, by: float) -> Uniform:
+def _wide(variation: Variation, by: float) -> Uniform:
     possible = POSSIBLE.get(variation.vary)
     if possible is None:
         raise UsageError(
             f"evaluation: found the variation {variation.name}, "
             f"allowed to be widened are {', '.join(vary.__name__ for vary in POSSIBLE)}"
         )
-    nominal = possible.nominal(robot)
 
     def widened(value: float) -> float:
         if possible.factor:  # by its logarithm
-            return nominal * (value / nominal) ** by
-        return nominal + by * (value - nominal)
+            return possible.nominal * (value / possible.nominal) ** by
+        return possible.nominal + by * (value - possible.nominal)
 
     span = Uniform(widened(variation.distribution.low), widened(variation.distribution.high))
     return _within(span, (possible.low, possible.high))

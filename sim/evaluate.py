@@ -20,9 +20,10 @@ from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.task import CommandPart
 from .conditions import conditions
-from .course import Course
+from .curriculum import TerrainCurriculum
 from .measures import Measures, Recording
 from .randomisation import Variation, by_part
+from .terrain import KIND_NAMES
 from .trials import Trial, trial_for
 
 SETTLING = 1.0  # after a new command [s]
@@ -62,8 +63,21 @@ class MeasuredEnv(Protocol):
     num_envs: int
     period: float  # of a step [s]
     inputs: dict[str, np.ndarray]  # of the policy, each (N, width)
-    drawn: dict[str, np.ndarray]  # what varies of the episodes, each (N, m)
-    course: Course | None  # where the ground is not level
+
+    @property
+    def drawn(self) -> dict[str, np.ndarray]:
+        """What varies of the episodes, each (N, m)."""
+        ...
+
+    @property
+    def pushed(self) -> np.ndarray:
+        """Whom a push hit in the last step. bool, shape (N,)."""
+        ...
+
+    @property
+    def curriculum(self) -> TerrainCurriculum | None:
+        """Where the ground is not level."""
+        ...
 
     @property
     def robots(self) -> Motion:
@@ -105,9 +119,12 @@ class Result:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """A summary as plain data; on terrain, by kind and by level, too."""
+        """A summary as plain data; on terrain, by kind and by level, too.
+
+        There, an episode belongs to the tile that it began on, a fall to the one under the robot.
+        """
         groups = {f"by_{name}": self._by(labels) for name, labels in self.grounds.items()}
-        return {**self.measures.figures(), **groups}
+        return {**self.measures.figures(), **groups, **falls_by_ground(self.recording)}
 
     def _by(self, labels: np.ndarray) -> dict[str, dict[str, float]]:
         """Survival and score of the episodes of each label, in the order of the labels."""
@@ -121,6 +138,32 @@ class Result:
             }
             for label, own in groups.items()
         }
+
+
+def falls_by_ground(recording: Recording) -> dict[str, dict[str, dict[str, float]]]:
+    """On terrain, how often robots fell on each kind and level, and how long they were on it.
+
+    `falls_by_kind` and `falls_by_level`: for each name `falls`, and `minutes` before one.
+    """
+    terrain, alive = recording.terrain, recording.alive
+    if terrain is None:
+        return {}
+    level, kind = terrain.tiles(recording.qpos[..., :2])
+    fell = ~alive & np.concatenate((np.ones_like(alive[:1]), alive[:-1]))
+    tiles = {
+        "kind": {name: kind == i for i, name in enumerate(KIND_NAMES)},
+        "level": {str(i + 1): level == i for i in range(terrain.levels)},
+    }
+    return {
+        f"falls_by_{what}": {
+            name: {
+                "falls": int((fell & there).sum()),
+                "minutes": float((alive & there).sum() * recording.period / 60),
+            }
+            for name, there in places.items()
+        }
+        for what, places in tiles.items()
+    }
 
 
 def evaluate(
@@ -167,7 +210,7 @@ def evaluate(
             on_progress((done + share) / len(plan))
 
         env = make(episodes, robot, variations)
-        grounds = env.course.names() if env.course else {}
+        grounds = env.curriculum.names() if env.curriculum else {}
         recording = record(policy, env, trial, commands, seed, report)
         measures = trial.measures(env)(recording)
         drawn = by_part(recording.drawn, variations, env.robots)
@@ -215,10 +258,12 @@ def record(
             "torque": env.robots.joint_torque,
             "joint_vel": env.robots.joint_vel,
             "qpos": env.robots.qpos,
+            "pushed": env.pushed,
         }
         for name, value in found.items():
             if not tick:
-                rows[name] = np.empty((ticks, *value.shape), np.float32)
+                kind = bool if value.dtype == bool else np.float32
+                rows[name] = np.empty((ticks, *value.shape), kind)
             rows[name][tick] = value
         alive[tick] = alive[max(tick - 1, 0)] & ~terminated
         for name, values in drawn.items():
@@ -231,6 +276,6 @@ def record(
         torque_limit=torque_limit,
         mass=mass,
         drawn=drawn,
-        terrain=env.course.terrain if env.course else None,
+        terrain=env.curriculum.terrain if env.curriculum else None,
         **rows,
     )

@@ -57,8 +57,8 @@ class Gait:
     """Of the reward's terms."""
     randomisation: tuple[Variation, ...] = TRAINING
     """What training varies."""
-    shove: float = 0.5
-    """± along each axis, in an evaluation [m/s]."""
+    evaluation_push: float = 0.5
+    """± along each axis [m/s]."""
 
     @property
     def commands(self) -> tuple[CommandPart, ...]:
@@ -99,7 +99,7 @@ GO1 = Gait(
         gait=2.0, orientation=-5.0, height=-15.0, slip=-0.03, torque=-5e-5, action_rate=-0.01
     ),
     randomisation=GO1_TRAINING,
-    shove=0.7,
+    evaluation_push=0.7,
 )
 BIPED = Gait(
     feet=("left_heel", "left_toe", "right_heel", "right_toe"),

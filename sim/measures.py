@@ -38,6 +38,7 @@ class Recording:
     qpos: np.ndarray  # MuJoCo's positions. (T, N, nq)
     torque_limit: np.ndarray  # [N·m]. (N, n)
     mass: np.ndarray  # [kg]. (N,)
+    pushed: np.ndarray  # whom a push hit at the tick's beginning. bool, (T, N)
     drawn: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By the names of what varied; what recurs, as it was the last time. NaN: never. (N, m)"""
     terrain: Terrain | None = None

@@ -16,11 +16,12 @@ import numpy as np
 from ..models.errors import UsageError
 from ..models.robot import Robot
 from .robot_batch import RobotBatch
-from .servos import CONTROLLER_KD, CONTROLLER_KP, MAX_DELAY, SUBSTEPS, VMAX
+from .servos import CONTROLLER_KD, CONTROLLER_KP, DELAY, MAX_DELAY, VMAX
 
 BASE = 1  # the body
 
-Vary = Callable[[RobotBatch, np.ndarray, np.ndarray], None]  # robots, ids (k,), values (k, m)
+# Robots, ids (k,), values (k, m): m is 1, or as many as there are parts: `values_per`.
+Vary = Callable[[RobotBatch, np.ndarray, np.ndarray], None]
 
 
 def foot_friction(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
@@ -97,47 +98,62 @@ def command_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> Non
 
 def imu_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Age of the IMU's values when they are read, at most a control period [s]."""
-    robots.imperfections.imu_delay[ids] = value / robots.robot.control_period
+    robots.sensor_errors.imu_delay[ids] = value / robots.robot.control_period
 
 
 def joint_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Age of the joints' angles and velocities when they are read, as of the IMU's [s]."""
-    robots.imperfections.joint_delay[ids] = value / robots.robot.control_period
+    robots.sensor_errors.joint_delay[ids] = value / robots.robot.control_period
+
+
+def contact_delay(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """Age of the contact sensors' forces when they are read, as of the IMU's [s]."""
+    robots.sensor_errors.contact_delay[ids] = value / robots.robot.control_period
+
+
+def contact_gain(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """What a contact sensor says, times value."""
+    robots.sensor_errors.contact_gain[ids] = value - 1
+
+
+def contact_offset(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """What a contact sensor says more than its force, times its gain [N]; never less than 0."""
+    robots.sensor_errors.contact_offset[ids] = value
 
 
 def encoder_offset(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Encoder minus true angle [rad]."""
-    robots.imperfections.encoder_offset[ids] = value
+    robots.sensor_errors.encoder_offset[ids] = value
 
 
 def gyro_bias(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Gyroscope minus true rate [rad/s]."""
-    robots.imperfections.gyro_bias[ids] = value
+    robots.sensor_errors.gyro_bias[ids] = value
 
 
 def accelerometer_bias(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Accelerometer minus true specific force, which tilts the gravity found by it [m/s²]."""
     weight = float(np.linalg.norm(robots.model.opt.gravity))
-    robots.imperfections.gravity_bias[ids] = -value / weight  # at rest it points up
+    robots.sensor_errors.gravity_bias[ids] = -value / weight  # at rest it points up
 
 
 def imu_mounting(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Rotation vector of the IMU against its nominal pose [rad]."""
-    robots.imperfections.mounting[ids] = value
+    robots.sensor_errors.mounting[ids] = value
 
 
 def sensor_noise(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
     """Scale of all sensor noise; 1 is the standard deviations of sensors.py."""
-    robots.imperfections.noise[ids] = value
+    robots.sensor_errors.noise[ids] = value
 
 
 def push(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """A shove: a sudden change of the base's velocity, in the world's axes [m/s]."""
+    """A sudden change of the base's horizontal velocity, in the world's axes [m/s]."""
     robots.qvel[ids, :2] += value[:, :2]
 
 
-def twist(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
-    """A blow: a sudden change of the base's angular velocity, in its own axes [rad/s]."""
+def angular_push(robots: RobotBatch, ids: np.ndarray, value: np.ndarray) -> None:
+    """A sudden change of the base's angular velocity, in its own axes [rad/s]."""
     robots.qvel[ids, 3:6] += value
 
 
@@ -154,6 +170,9 @@ def _add_mass(robots: RobotBatch, ids: np.ndarray, body: int, value: np.ndarray)
     robots.field("body_inertia")[ids, body] *= factor[:, None]
 
 
+PUSHES = (push, angular_push)
+
+
 class Per(Enum):
     """What one value is drawn for."""
 
@@ -161,6 +180,7 @@ class Per(Enum):
     BODY = "body"
     JOINT = "joint"
     AXIS = "axis"
+    SENSOR = "contact sensor"
 
 
 @dataclass(frozen=True)
@@ -172,7 +192,7 @@ class Possible:
     per: tuple[Per, ...]
     needs: str = ""  # one of PARTS
     unit: str = "×"
-    nominal: Callable[[Robot], float] = lambda _robot: 0.0  # where nothing is varied
+    nominal: float = 0.0  # where nothing is varied
     factor: bool = False  # half is as far from nominal as twice
     recurs: bool = True  # whether it may act during an episode, too
     periods: float = math.inf  # of control: no delay is longer
@@ -186,17 +206,19 @@ PARTS: Mapping[str, Callable[[RobotBatch], bool]] = {
     "feet": lambda robots: len(robots.foot_geoms) > 0,
     "a free base": lambda robots: robots.floating,
     "an IMU": lambda robots: robots.robot.imu is not None,
+    "contact sensors": lambda robots: len(robots.robot.contact_sensors) > 0,
     "position servos": lambda robots: robots.output == "joint_target",
 }
 _ONE, _JOINTS, _AXES = (Per.ROBOT,), (Per.ROBOT, Per.JOINT), (Per.ROBOT, Per.AXIS)
 _BODIES, _BASE, _IMU = (Per.ROBOT, Per.BODY), "a free base", "an IMU"
 _SERVO = "position servos"
+_SENSORS, _CONTACTS = (Per.ROBOT, Per.SENSOR), "contact sensors"
 
 
 def _factor(
     per: tuple[Per, ...], needs: str = "", low: float = 1e-3, recurs: bool = True
 ) -> Possible:
-    return Possible(low, 1e3, per, needs, nominal=lambda _robot: 1.0, factor=True, recurs=recurs)
+    return Possible(low, 1e3, per, needs, nominal=1.0, factor=True, recurs=recurs)
 
 
 def _offset(
@@ -213,7 +235,7 @@ def _amount(
 
 # What changes masses would compound within an episode, or leave derived constants behind.
 POSSIBLE: Mapping[Vary, Possible] = {
-    foot_friction: Possible(0.0, 10.0, _ONE, "feet", "", lambda _robot: 0.8, factor=True),
+    foot_friction: Possible(0.0, 10.0, _ONE, "feet", "", 0.8, factor=True),
     mass_scale: _factor(_BODIES, recurs=False),
     payload: _offset(_ONE, "kg", _BASE, recurs=False),
     held_mass: _amount(_ONE, "kg", recurs=False),
@@ -225,18 +247,19 @@ POSSIBLE: Mapping[Vary, Possible] = {
     joint_friction: _factor(_JOINTS, low=0.0),
     joint_damping: _amount(_JOINTS, "N·m·s/rad"),
     armature: _factor(_JOINTS, recurs=False),
-    command_delay: Possible(
-        0.0, MAX_DELAY, _JOINTS, unit="s", nominal=lambda robot: robot.control_period / SUBSTEPS
-    ),
+    command_delay: Possible(0.0, MAX_DELAY, _JOINTS, unit="s", nominal=DELAY),
     imu_delay: _amount(_ONE, "s", _IMU, periods=1.0),
     joint_delay: _amount(_ONE, "s", periods=1.0),
+    contact_delay: _amount(_ONE, "s", _CONTACTS, periods=1.0),
+    contact_gain: _factor(_SENSORS, _CONTACTS),
+    contact_offset: _offset(_SENSORS, "N", _CONTACTS),
     encoder_offset: _offset(_JOINTS, "rad", most=math.pi),
     gyro_bias: _offset(_AXES, "rad/s", _IMU),
     accelerometer_bias: _offset(_AXES, "m/s²", _IMU),
     imu_mounting: _offset(_AXES, "rad", _IMU, most=math.pi),
     sensor_noise: _amount(_ONE, "×"),
     push: _offset(_AXES, "m/s", _BASE),
-    twist: _offset(_AXES, "rad/s", _BASE),
+    angular_push: _offset(_AXES, "rad/s", _BASE),
 }
 
 

@@ -56,6 +56,7 @@ class Uniform:
     high: float
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Independent values. Shape `shape`."""
         return rng.uniform(self.low, self.high, shape)
 
 
@@ -103,6 +104,7 @@ class Variation:
 
     @property
     def name(self) -> str:
+        """Of its quantity: by it the variation is listed, drawn and described."""
         return self.vary.__name__
 
 
@@ -200,7 +202,7 @@ TRAINING: tuple[Variation, ...] = (
 def resized(
     variations: Sequence[Variation], mass: float = 1.0, length: float = 1.0, speed: float = 1.0
 ) -> tuple[Variation, ...]:
-    """The same for a robot of `mass` and `length` times as much, shoved by `speed` times as much.
+    """The same for a robot of `mass` and `length` times as much, pushed by `speed` times as much.
 
     Factors, angles and delays do not depend on a robot's size.
     """
@@ -219,8 +221,8 @@ def replaced(variations: Sequence[Variation], *others: Variation) -> tuple[Varia
     return tuple((found | {other.name: other for other in others}).values())
 
 
-# Of Go1's: 13 kg, 29 cm. What it is shoved by grows as its walking speed, by Froude's number, with
-# the root of its height.
+# Of Go1's: 13 kg, 29 cm. A push grows as the walking speed does: by Froude's number, with the
+# root of the height.
 GO1_TRAINING = resized(TRAINING, mass=5.65, length=1.8, speed=1.8**0.5)
 
 # Of the biped's: 3 kg. It is taller than the quadruped, and on narrower feet.
@@ -242,7 +244,7 @@ ARM_TRAINING: tuple[Variation, ...] = (
 )
 
 
-def suiting(variations: Sequence[Variation], output: Output, robot: Robot) -> tuple[Variation, ...]:
+def fitted(variations: Sequence[Variation], output: Output, robot: Robot) -> tuple[Variation, ...]:
     """Those that there are for a robot so driven: under torques, motors have no stiffness. Delays
     are at most a control period.
     """
@@ -275,7 +277,7 @@ def disturb(
     variation: Variation, robots: RobotBatch, ids: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw one variation for robots `ids` (k,), as they are. Returns what was drawn, (k, m)."""
-    value = variation.distribution.sample(rng, (len(ids), values_per(robots.model, variation.per)))
+    value = variation.distribution.sample(rng, (len(ids), values_per(robots, variation.per)))
     variation.vary(robots, ids, value)
     return value
 
@@ -293,6 +295,7 @@ def by_part(
         Per.BODY: [f".{model.body(i).name}" for i in range(model.nbody)],
         Per.JOINT: [f".{name}" for name in robots.robot.joint_names],
         Per.AXIS: [".x", ".y", ".z"],
+        Per.SENSOR: [f".{sensor.name}" for sensor in robots.robot.contact_sensors],
     }
     return {
         name: drawn[variation.name][:, i]
@@ -338,6 +341,13 @@ def describe(variations: Sequence[Variation]) -> list[dict[str, Any]]:
     ]
 
 
-def values_per(model: mujoco.MjModel, per: Per) -> int:
+def values_per(robots: RobotBatch, per: Per) -> int:
     """How many values are drawn for one robot."""
-    return {Per.ROBOT: 1, Per.BODY: model.nbody, Per.JOINT: model.nu, Per.AXIS: 3}[per]
+    counts = {
+        Per.ROBOT: 1,
+        Per.BODY: robots.model.nbody,
+        Per.JOINT: robots.model.nu,
+        Per.AXIS: 3,
+        Per.SENSOR: len(robots.robot.contact_sensors),
+    }
+    return counts[per]

@@ -19,7 +19,7 @@ from ..models.observation import Deviation, Term, TipPosition
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.task import CommandPart
-from .randomisation import ARM_TRAINING, Variation, suiting
+from .randomisation import ARM_TRAINING, Variation, fitted
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
 
@@ -36,7 +36,6 @@ SUCCESS = 0.02  # of the tip from its goal, at most, when the episode ends [m]
 # Action
 TARGET_SCALE = 0.5  # joint target = default pose + TARGET_SCALE · action [rad]
 TARGET_LIMIT = 4.4  # of each such action: every joint reaches its limits within it
-TORQUE_LIMIT = 3.0  # of each action that stands for a torque, in thirds of the torque limit
 
 TIP = "tip"  # the site between the fingers
 
@@ -109,17 +108,14 @@ class ReachEnv(RobotEnv):
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
         robots = RobotBatch(robot, num_envs, nthread, output)
-        torque = output == "joint_torque"
         if randomisation is None:
-            randomisation = suiting(ARM_TRAINING, output, robot)
-        self.output = output
-        self.action_limit = TORQUE_LIMIT if torque else TARGET_LIMIT
-        thirds = tuple((robot.torque_limit / TORQUE_LIMIT).tolist())
-        self.action_scale = thirds if torque else TARGET_SCALE
+            randomisation = fitted(ARM_TRAINING, output, robot)
         self.tip_position = tip_position(robots)
         names = [field.name for field in fields(RewardWeights)]
         terms = reaching_terms(robot, self.tip_position)
-        super().__init__(robots, terms, names, None, randomisation, history)
+        super().__init__(
+            robots, terms, TARGET_SCALE, TARGET_LIMIT, names, None, randomisation, history
+        )
         self.weights = weights or RewardWeights()
         self.tip_before = np.zeros((num_envs, 3))  # a control period ago [m]
         self.tip_velocity = np.zeros((num_envs, 3))  # over the last one [m/s]
@@ -142,14 +138,17 @@ class ReachEnv(RobotEnv):
             if data.ncon == 0 and data.site(TIP).xpos[2] > LOWEST:
                 return data.qpos.copy()
 
-    def begin(self, ids: np.ndarray) -> None:
-        """A goal."""
-        self.tip_before[ids], self.tip_velocity[ids] = self.tip[ids], 0.0
+    def draw_commands(self, ids: np.ndarray) -> np.ndarray:
+        """Goals, uniform over the workspace."""
         lower, upper = ([getattr(p, end) for p in self.commands] for end in ("lower", "upper"))
-        self.command[ids] = self.np_random.uniform(lower, upper, (len(ids), 3))
+        return self.np_random.uniform(lower, upper, (len(ids), 3))
+
+    def begin(self, ids: np.ndarray) -> None:
+        """Where its tip is."""
+        self.tip_before[ids], self.tip_velocity[ids] = self.tip[ids], 0.0
 
     def go_on(self) -> None:
-        """The goal stays as long as the episode."""
+        """Where the tip is, and how fast it came there."""
         tip = self.tip
         self.tip_velocity[:] = (tip - self.tip_before) / self.period
         self.tip_before[:] = tip

@@ -1,21 +1,14 @@
-"""How often a robot that was thrown off its way came back: pure functions of arrays (T, N)."""
+"""How often a robot that was pushed came back to its way: pure functions of arrays (T, N)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# A robot is disturbed once it tilts or misses its command by more than the first of these, and back
-# once it has been within the second for `BACK`. Misses are in the score's σ.
-TILTED, UPRIGHT = 0.3, 0.15  # angle between the base's z axis and up [rad]
-MISSED, MET = 2.0, 1.0
-BACK = 0.25  # [s]
-IN_TIME = 2.0  # from the disturbance to when it is back [s]
-
-
-def tilt(qpos: np.ndarray) -> np.ndarray:
-    """Angle between up and the z axis of free bases, `qpos` (T, N, nq) [rad]. Shape (T, N)."""
-    x, y = qpos[..., 4], qpos[..., 5]
-    return np.arccos(np.clip(1 - 2 * (x**2 + y**2), -1, 1))
+# A robot is on its way while velocity and turn miss the command by no more than their σ, and its
+# base is tilted by no more than this.
+UPRIGHT = 0.15  # angle between the base's z axis and up [rad]
+BACK = 0.25  # on its way for so long, and it is back [s]
+IN_TIME = 2.0  # from the push [s]
 
 
 def held(where: np.ndarray, ticks: int) -> np.ndarray:
@@ -26,38 +19,34 @@ def held(where: np.ndarray, ticks: int) -> np.ndarray:
 
 
 def recoveries(
-    upset: np.ndarray, calm: np.ndarray, alive: np.ndarray, settled: np.ndarray, limit: int
+    pushed: np.ndarray,
+    on_way: np.ndarray,
+    alive: np.ndarray,
+    settled: np.ndarray,
+    back: int,
+    limit: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many disturbances there were, and of how many a robot recovered. Shapes (N,).
+    """How many pushes hit robots that were on their way, and how often one was back. Shapes (N,).
 
-    A disturbance begins in a tick in which a robot is upset that was calm before, under the same
-    command. It recovers when it is calm again within `limit` ticks. It counts where the command
-    stays for so long: this is known when it begins, and does not depend on what comes of it.
+    A push acts at the beginning of its tick. It counts if its robot had been on its way for `back`
+    ticks, and if for `limit` ticks from its own on no command is new, no other push comes and the
+    recording goes on: none of this depends on what comes of it. The robot is back if it has been on
+    its way for `back` ticks on end within that time, and stands at the end of it.
 
     Args:
-        upset: who is beyond the bounds of a disturbance. bool, (T, N).
-        calm: who is on its way. bool, (T, N).
+        pushed: whom a push hit. bool, (T, N).
+        on_way: who does as it is commanded. bool, (T, N).
         alive: who has not fallen so far. bool, (T, N).
         settled: whether the command is no longer new. bool, (T,).
+        back: ticks.
         limit: ticks.
     """
-    n = upset.shape[1]
-    disturbances, recovered = np.zeros(n, int), np.zeros(n, int)
-    ready = np.zeros(n, bool)  # calm since the command settled
-    since = np.full(n, -1)  # when it was disturbed; -1: it is not
-    decided = held(settled[:, None], limit + 1)[limit:, 0]  # what begins in a tick, `limit` later
-    for tick in range(len(upset)):
-        if not settled[tick]:
-            ready[:] = False
-        disturbed = since >= 0
-        back = disturbed & alive[tick] & calm[tick]
-        over = disturbed & (~alive[tick] | (tick - since >= limit))
-        recovered += back
-        since[back | over] = -1
-        struck = ready & upset[tick] & alive[tick]
-        ready[struck] = False
-        if tick < len(decided) and decided[tick]:
-            disturbances += struck
-            since[struck] = tick
-        ready |= calm[tick] & alive[tick] & (since < 0) & settled[tick]
-    return disturbances, recovered
+    pushes, recovered = (np.zeros(pushed.shape[1], int) for _ in range(2))
+    steady = held(on_way & alive, back)
+    for tick, robot in np.argwhere(pushed[: max(len(pushed) - limit + 1, 0)]):
+        before, last = tick - 1, tick + limit - 1
+        alone = not pushed[tick + 1 : last + 1, robot].any()
+        if tick and steady[before, robot] and alone and settled[tick : last + 1].all():
+            pushes[robot] += 1
+            recovered[robot] += alive[last, robot] and steady[before + back : last + 1, robot].any()
+    return pushes, recovered

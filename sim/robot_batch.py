@@ -17,7 +17,7 @@ from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.rotation import rotate_inverse
 from .sensors import (
-    Imperfections,
+    SensorErrors,
     measured_contact,
     measured_gravity,
     measured_gyro,
@@ -73,7 +73,7 @@ class RobotBatch:
         self.qpos = self.batch.bind("qpos")
         self.qvel = self.batch.bind("qvel")
         self.ctrl = self.batch.bind("ctrl")
-        self.history = self.batch.bind("history")
+        self.delay_buffers = self.batch.bind("history")  # of the commands to the servos
         # Not 0 until MuJoCo starts a simulation anew that it finds diverged. Shape (N, 1).
         self._intact = self.batch.bind("userdata")
         self.site_xpos = self.batch.bind("site_xpos")
@@ -83,16 +83,16 @@ class RobotBatch:
         self._touch = self.batch.bind("sensordata")[:, -sensors:] if sensors else None
         self.foot_geoms = _feet(self.model, mujoco.mjtObj.mjOBJ_GEOM)
         self.foot_sites = _feet(self.model, mujoco.mjtObj.mjOBJ_SITE)
-        self.imperfections = Imperfections.none(num_envs, n)
+        self.sensor_errors = SensorErrors.none(num_envs, n, sensors)
         self._fields: dict[str, np.ndarray] = {}
         # Of the base, in its own frame. Shapes (N, 3).
         self.gravity = np.tile([0.0, 0.0, -1.0], (num_envs, 1))  # unit vector pointing down
         self.linear_velocity = np.zeros((num_envs, 3))  # [m/s]
-        widths = {"gravity": 3, "gyro": 3, "joint_pos": n, "joint_vel": n}
+        widths = {"gravity": 3, "gyro": 3, "joint_pos": n, "joint_vel": n, "contact_force": sensors}
         self._before = {name: np.zeros((num_envs, width)) for name, width in widths.items()}
-        # True forces on the contact sensors, one substep old [N]. Shape (N, s).
+        # True normal forces on the contact sensors, one substep old [N]. Shape (N, s).
         self.contact_force = np.zeros((num_envs, sensors))
-        self._reset_history, self._history_ctrl = _fresh_history(self.model)
+        self._fresh_buffers, self._buffered_ctrl = _new_buffers(self.model)
 
     @property
     def joint_pos(self) -> np.ndarray:
@@ -132,7 +132,7 @@ class RobotBatch:
         """
         for name, values in self._fields.items():
             values[ids] = getattr(self.model, name)
-        for values in vars(self.imperfections).values():
+        for values in vars(self.sensor_errors).values():
             values[ids] = 0.0
 
     def reset(self, ids: np.ndarray, qpos: np.ndarray, qvel: np.ndarray) -> None:
@@ -145,13 +145,13 @@ class RobotBatch:
         joint_pos = qpos[:, self.joint_qpos]
         ctrl = joint_pos if self.output == "joint_target" else np.zeros_like(joint_pos)
         self.ctrl[ids] = ctrl
-        history = np.tile(self._reset_history, (len(ids), 1))
-        history[:, self._history_ctrl] = ctrl[:, :, None]
-        self.history[ids] = history
+        buffers = np.tile(self._fresh_buffers, (len(ids), 1))
+        buffers[:, self._buffered_ctrl] = ctrl[:, :, None]
+        self.delay_buffers[ids] = buffers
         # What is touched is felt at once.
         stage = mujoco.mjtStage.mjSTAGE_POS if self._touch is None else mujoco.mjtStage.mjSTAGE_ACC
         self.batch.forward(ids, stage=stage)
-        self._look(ids)
+        self._sense(ids)
         self._remember_motion(ids)
 
     def step(self, command: np.ndarray) -> None:
@@ -161,10 +161,10 @@ class RobotBatch:
         """
         self._remember_motion(slice(None))
         if self.output == "joint_target":
-            command = command - self.imperfections.encoder_offset
+            command = command - self.sensor_errors.encoder_offset
         self.ctrl[:] = command
         self.batch.step(nstep=SUBSTEPS)
-        self._look(slice(None))
+        self._sense(slice(None))
 
     def measure(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """What the sensors say: joint_pos, joint_vel and, where the robot has what tells them, gyro
@@ -172,20 +172,21 @@ class RobotBatch:
 
         Shapes (N, …), float64.
         """
-        wrong, said = self.imperfections, {}
+        errors, said = self.sensor_errors, {}
         now, before = self._motion(), self._before
         truth = {name: (now[name], before[name]) for name in now}
         if self.floating:
-            said["gravity"] = measured_gravity(wrong, truth["gravity"], rng)
-        joints = measured_joints(wrong, truth["joint_pos"], truth["joint_vel"], rng)
+            said["gravity"] = measured_gravity(errors, truth["gravity"], rng)
+        joints = measured_joints(errors, truth["joint_pos"], truth["joint_vel"], rng)
         said["joint_pos"], said["joint_vel"] = joints
         if self.floating:
-            said["gyro"] = measured_gyro(wrong, truth["gyro"], rng)
+            said["gyro"] = measured_gyro(errors, truth["gyro"], rng)
         if sensors := self.robot.contact_sensors:
-            said["contact_force"] = measured_contact(wrong, self.contact_force, sensors, rng)
+            force = truth["contact_force"]
+            said["contact_force"] = measured_contact(errors, force, sensors, rng)
         return said
 
-    def _look(self, ids: np.ndarray | slice) -> None:
+    def _sense(self, ids: np.ndarray | slice) -> None:
         """Take over what the sensors feel; turn into the base's frame what is often asked for."""
         if self._touch is not None:
             self.contact_force[ids] = self._touch[ids]
@@ -196,9 +197,9 @@ class RobotBatch:
 
     def _motion(self) -> dict[str, np.ndarray]:
         """The truth behind what sensors say, by name. Each (N, …)."""
-        joints = {"joint_pos": self.joint_pos, "joint_vel": self.joint_vel}
         base = {"gravity": self.gravity, "gyro": self.angular_velocity} if self.floating else {}
-        return base | joints
+        joints = {"joint_pos": self.joint_pos, "joint_vel": self.joint_vel}
+        return base | joints | {"contact_force": self.contact_force}
 
     def _remember_motion(self, ids: np.ndarray | slice) -> None:
         """What the sensors' values of this tick may be late by."""
@@ -211,7 +212,7 @@ class RobotBatch:
         return {
             "state": self.batch.state.copy(),
             "fields": {name: values.copy() for name, values in self._fields.items()},
-            "imperfections": {k: v.copy() for k, v in vars(self.imperfections).items()},
+            "sensor_errors": {k: v.copy() for k, v in vars(self.sensor_errors).items()},
             "before": {k: v.copy() for k, v in self._before.items()},
             "contact_force": self.contact_force.copy(),
         }
@@ -222,12 +223,12 @@ class RobotBatch:
             self.field(name)[:] = values
         if state["fields"]:
             self.batch.set_const()
-        for name, values in state["imperfections"].items():
-            getattr(self.imperfections, name)[:] = values
+        for name, values in state["sensor_errors"].items():
+            getattr(self.sensor_errors, name)[:] = values
         for name, values in state["before"].items():
             self._before[name][:] = values
         self.batch.state[:] = state["state"]
-        self._look(slice(None))
+        self._sense(slice(None))
         self.contact_force[:] = state["contact_force"]  # MuJoCo's state is without it
 
 
@@ -262,7 +263,7 @@ def _require_joint_order(model: mujoco.MjModel, robot: Robot) -> None:
         )
 
 
-def _fresh_history(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
+def _new_buffers(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
     """The delay buffers after a reset (nhistory,), and where each servo's samples are (n, k)."""
     data = mujoco.MjData(model)
     mujoco.mj_resetData(model, data)

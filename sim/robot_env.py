@@ -1,16 +1,13 @@
 """N robots in one vector environment: what all tasks share.
 
-A task is a subclass. It says how an episode begins, what is commanded and rewarded, what ends an
-episode and what only the critic sees; here are the servos' limiter, randomisation, observation,
-autoreset, statistics and resuming.
+A task is a subclass: what it says is in `robot_task.py`. Here are actions and their limiter,
+observation, autoreset, statistics and resuming.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -19,16 +16,18 @@ from gymnasium.vector.utils import batch_space
 
 from ..models.errors import UsageError
 from ..models.limits import Limits, Output, limit_target, limit_torque
-from ..models.observation import Term, observe, remember, width
-from ..models.task import CommandPart, Mirror
-from .course import Course
-from .randomisation import Variation, disturb, randomise, require_fit, values_per
+from ..models.observation import Term, observe, stack_observations, width
+from ..models.task import Mirror
+from .randomisation import Variation
+from .randomiser import Randomiser
 from .robot_batch import RobotBatch
+from .robot_task import RobotTask
 
 LONGEST_HISTORY = 100  # observations
+TORQUE_LIMIT = 3.0  # of each action that stands for a torque, in thirds of the torque limit
 
 
-class RobotEnv(gym.vector.VectorEnv, ABC):
+class RobotEnv(RobotTask, gym.vector.VectorEnv):
     """N robots at a task; SAME_STEP autoreset, the true last observation in `infos["final_obs"]`.
 
     Observation (N, D) and action (N, n), for a robot of n joints, are float32. With a history of H
@@ -39,22 +38,12 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
     describe.
     """
 
-    usual_robot: str  # as `load_robot` takes it
-    outputs: tuple[Output, ...] = ("joint_target",)  # that the task can be learned with
-    output: Output = "joint_target"
-    has_terrain = False  # whether the task can be on ground that is not level
-    course: Course | None = None  # where it is
-    # Joint target = default pose + action_scale · action [rad], or torque = action_scale · action.
-    action_scale: float | tuple[float, ...]
-    action_limit: float  # of each action: every joint reaches its limits within it
-    episode_time: float  # [s]
-    clock_period: float  # at which the input `clock` wraps [s]
-    commands: tuple[CommandPart, ...]
-
     def __init__(
         self,
         robots: RobotBatch,
         terms: tuple[Term, ...],
+        target_scale: float,
+        target_limit: float,
         reward_names: Sequence[str],
         mirror: Mirror | None,
         randomisation: Sequence[Variation],
@@ -65,6 +54,10 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         Args:
             robots: N simulated robots, from here on this environment's.
             terms: of the observation.
+            target_scale: joint target = default pose + target_scale · action [rad]; under torques,
+                torque = a third of the torque limit · action instead [N·m].
+            target_limit: of each action that stands for a target: every joint reaches its limits
+                within it.
             reward_names: of the reward's terms, in their order.
             mirror: the task's left-right symmetry, if it has one.
             randomisation: what varies from episode to episode, and during one.
@@ -75,17 +68,19 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         """
         if not 1 <= history <= LONGEST_HISTORY:
             raise UsageError(f"history: found {history}, allowed is 1 to {LONGEST_HISTORY}")
-        require_fit(randomisation, robots)
-        self.robots, self.robot = robots, robots.robot
-        self.num_envs = robots.num_envs
+        self.robots, self.robot, self.num_envs = robots, robots.robot, robots.num_envs
+        self.output: Output = robots.output
         self.metadata = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
         self.period = self.robot.control_period
         self.terms, self.history = terms, history
         self.mirror = mirror and replace(mirror, observation=mirror.observation.repeated(history))
         self.randomisation = tuple(randomisation)
+        self.randomiser = Randomiser(self.randomisation, robots)
+        torque = self.output == "joint_torque"
+        thirds = tuple((self.robot.torque_limit / TORQUE_LIMIT).tolist())
+        self.action_scale = thirds if torque else target_scale
+        self.action_limit = TORQUE_LIMIT if torque else target_limit
         self.limits = Limits.of(self.robot, self.output)
-        self.at_reset = tuple(v for v in randomisation if v.every is None)
-        self.during = tuple((v, v.every) for v in randomisation if v.every is not None)
 
         num_envs, n = self.num_envs, len(self.robot.joints)
         columns = width(terms, self.robot, len(self.commands))
@@ -96,68 +91,17 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         self.action_space = batch_space(action, num_envs)
 
         self.command = np.zeros((num_envs, len(self.commands)))
+        self.next_command = np.full(num_envs, np.inf)  # when it is drawn anew [s]
         self.ticks = np.zeros(num_envs, np.int64)  # since the episode began
-        self.next_draw = np.zeros((len(self.during), num_envs))  # when `during` acts again [s]
-        # By the variations' names, as it is or was the last time; NaN: not yet. Each (N, m).
-        nothing = partial(np.full, fill_value=np.nan)
-        self.drawn = {
-            v.name: nothing((num_envs, values_per(robots.model, v.per))) for v in randomisation
-        }
         self.action = np.zeros((num_envs, n))  # the previous one, raw
         self.target = np.zeros((num_envs, n))  # the previous one, as limited [rad], or [N·m]
         self.reasons = np.zeros((num_envs, n), np.uint8)  # why the limiter changed it
         self.reward_names = tuple(reward_names)
         self.reward_sums = np.zeros((len(self.reward_names), num_envs))  # of the episode
         self.inputs: dict[str, np.ndarray] = {}  # of the controller, by name
-        self.past = np.zeros((num_envs, (history - 1) * columns), np.float32)  # `remember`'s
+        self.previous_observations = np.zeros((num_envs, (history - 1) * columns), np.float32)
         self.privileged = np.zeros((num_envs, 0), np.float32)
         self.final_privileged = self.privileged
-
-    # --- what a task says ---------------------------------------------------------------------
-
-    @abstractmethod
-    def initial_state(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where an episode of robots `ids` (k,) begins: qpos (k, nq) and qvel (k, nv)."""
-        ...
-
-    @abstractmethod
-    def begin(self, ids: np.ndarray) -> None:
-        """Command robots `ids` (k,), which have just been put into their first state."""
-        ...
-
-    @abstractmethod
-    def go_on(self) -> None:
-        """After a step and its reward: remember it, and command anew who is due."""
-        ...
-
-    @abstractmethod
-    def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
-        """Every term of the reward, weighted, each (N,), by name.
-
-        `self.action` and `self.target` are still those of the step before. Shapes (N, n).
-        """
-        ...
-
-    @abstractmethod
-    def ends(self) -> dict[str, np.ndarray]:
-        """What may end an episode before its time, and where it did. Each bool, (N,)."""
-        ...
-
-    @abstractmethod
-    def privileged_parts(self) -> Sequence[np.ndarray]:
-        """What only the simulator knows, behind the observation in the critic's. Each (N, …)."""
-        ...
-
-    def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Of the episodes so far, by name, where one ends: the reward by term, and what ended it.
-
-        Arrays of shape (N,).
-        """
-        means = self.reward_sums / np.maximum(self.ticks, 1)
-        return {
-            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
-            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
-        }
 
     # --- Gymnasium ----------------------------------------------------------------------------
 
@@ -171,8 +115,8 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         """
         if seed is not None:
             self.np_random, self._np_random_seed = gym.utils.seeding.np_random(seed)
-        if self.course:
-            self.course.forget(earned=seed is not None)
+        if self.curriculum:
+            self.curriculum.forget(earned=seed is not None)
         self._reset(np.arange(self.num_envs))
         return self._observe(), {}
 
@@ -193,16 +137,15 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         if done.any():
             infos["final_obs"], infos["_final_obs"] = observation, done
             self.final_privileged = self.privileged
-            ids = np.flatnonzero(done)
-            self._reset(ids)
-            observation = self._observe(ids, observation)
+            self._reset(np.flatnonzero(done))
+            observation = self._observe(done, observation)
         return observation, reward, terminated, truncated, infos
 
     def advance(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """`step` without the autoreset: episodes that ended stay where they ended."""
-        self._disturb()
+        self.randomiser.advance(self.time, self.np_random)
         scaled = np.asarray(self.action_scale) * np.asarray(actions, np.float64)
         target = self._limit(scaled)
         self.robots.step(target)
@@ -218,6 +161,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         terminated = np.logical_or.reduce(list(ends.values()))
         truncated = (self.ticks >= self.episode_ticks) & ~terminated
         self.go_on()
+        self._command(np.flatnonzero(self.time >= self.next_command))
         observation = self._observe()
         infos: dict[str, Any] = {}
         if (terminated | truncated).any():
@@ -225,11 +169,11 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         return observation, reward, terminated, truncated, infos
 
     def set_commands(self, command: np.ndarray) -> None:
-        """Command every robot, in `inputs` at once, until its episode ends. Shape (N, c).
+        """Command every robot until its episode ends: at once in `inputs`. Shape (N, c).
 
-        The last observation is as old as it is.
+        The last observation stays as it was returned: the next one shows the command.
         """
-        self.command[:] = command
+        self.command[:], self.next_command[:] = command, np.inf
         self.inputs["command"] = self.command.astype(np.float32)
 
     def render(self) -> tuple[np.ndarray, ...]:
@@ -237,6 +181,15 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         from .video import snapshot
 
         return (snapshot(self.robots),)
+
+    def _command(self, ids: np.ndarray) -> None:
+        """Command robots `ids` (k,) anew, until it is time again."""
+        if not len(ids):
+            return
+        self.command[ids] = self.draw_commands(ids)
+        if self.command_time:
+            lasts = self.np_random.uniform(*self.command_time, len(ids))
+            self.next_command[ids] = self.time[ids] + lasts
 
     def _limit(self, wanted: np.ndarray) -> np.ndarray:
         """Scaled actions as joint targets [rad] or torques [N·m] that the limits allow. (N, n)."""
@@ -248,7 +201,18 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             limited, self.reasons = limit_target(self.limits, wanted, self.target, pos, vel)
         return limited
 
-    # --- time, commands and disturbances ------------------------------------------------------
+    def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of the episodes so far, by name, where one ends: the reward by term, and what ended it.
+
+        Arrays of shape (N,).
+        """
+        means = self.reward_sums / np.maximum(self.ticks, 1)
+        return {
+            **{f"reward/{name}": mean for name, mean in zip(self.reward_names, means, strict=True)},
+            **{f"end/{cause}": where.astype(float) for cause, where in ends.items()},
+        }
+
+    # --- where the episodes are ---------------------------------------------------------------
 
     @property
     def episode_ticks(self) -> int:
@@ -270,36 +234,35 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         """Whose simulation did since its episode began. bool, shape (N,)."""
         return self.robots.diverged
 
-    def _disturb(self) -> None:
-        for (variation, every), due in zip(self.during, self.next_draw, strict=True):
-            ids = np.flatnonzero(self.time >= due)
-            if len(ids):
-                drawn = disturb(variation, self.robots, ids, self.np_random)
-                self.drawn[variation.name][ids] = drawn
-                due[ids] += every.sample(self.np_random, (len(ids),))
+    @property
+    def drawn(self) -> dict[str, np.ndarray]:
+        """What varies of the episodes, by name; NaN: not drawn yet. Each (N, m)."""
+        return self.randomiser.drawn
+
+    @property
+    def pushed(self) -> np.ndarray:
+        """Whom a push hit in the last step. bool, shape (N,)."""
+        return self.randomiser.pushed
 
     def _reset(self, ids: np.ndarray) -> None:
-        for values in self.drawn.values():
-            values[ids] = np.nan
-        for name, values in randomise(self.at_reset, self.robots, ids, self.np_random).items():
-            self.drawn[name][ids] = values
+        self.randomiser.reset(ids, self.np_random)
         qpos, qvel = self.initial_state(ids)
         self.robots.reset(ids, qpos, qvel)
         self.ticks[ids] = 0
         self.action[ids] = 0.0
-        held = self.robots.joint_pos[ids] + self.robots.imperfections.encoder_offset[ids]
+        held = self.robots.joint_pos[ids] + self.robots.sensor_errors.encoder_offset[ids]
         self.target[ids] = held if self.output == "joint_target" else 0.0
         self.reward_sums[:, ids] = 0.0
         self.begin(ids)
-        for (_, every), due in zip(self.during, self.next_draw, strict=True):
-            due[ids] = every.sample(self.np_random, (len(ids),))
+        self._command(ids)
+        self.randomiser.schedule(ids, self.np_random)
 
     # --- observation --------------------------------------------------------------------------
 
     def _observe(
-        self, ids: np.ndarray | None = None, previous: np.ndarray | None = None
+        self, done: np.ndarray | None = None, last: np.ndarray | None = None
     ) -> np.ndarray:
-        """Measure all robots; with `ids`, the other rows stay as in `previous`."""
+        """Measure all robots; with `done` (N,), the others' rows stay as in the `last` one."""
         inputs = {
             **self.robots.measure(self.np_random),
             "command": self.command,
@@ -307,33 +270,33 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             "clock": self.clock,
         }
         inputs = {name: value.astype(np.float32) for name, value in inputs.items()}
-        frame = observe(self.terms, inputs, np)
-        observation = remember(frame, self.past, self.ticks[:, None] > 0, np)
+        observation = observe(self.terms, inputs, np)
+        begins = self.ticks[:, None] == 0
+        stacked = stack_observations(observation, self.previous_observations, begins, np)
         truth = self.privileged_parts()
-        privileged = np.concatenate((frame, *truth), -1, dtype=np.float32)
-        if ids is not None and previous is not None:
-            # Copies: whoever got the arrays before still reads the old episode in them.
-            keep = np.ones(self.num_envs, bool)
-            keep[ids] = False
-            for name, value in inputs.items():
-                value[keep] = self.inputs[name][keep]
-            observation[keep], privileged[keep] = previous[keep], self.privileged[keep]
+        privileged = np.concatenate((observation, *truth), -1, dtype=np.float32)
+        if done is not None and last is not None:
+            # Into new arrays: whoever got those before still reads the old episode in them.
+            new = done[:, None]
+            inputs = {k: np.where(new, v, self.inputs[k]) for k, v in inputs.items()}
+            stacked = np.where(new, stacked, last)
+            privileged = np.where(new, privileged, self.privileged)
         self.inputs, self.privileged = inputs, privileged
-        self.past = observation[:, : -frame.shape[1]].copy()
-        return observation
+        self.previous_observations = stacked[:, : -observation.shape[1]].copy()
+        return stacked
 
     # --- resuming -----------------------------------------------------------------------------
 
     _STATE: tuple[str, ...] = (
         "command",
+        "next_command",
         "ticks",
-        "next_draw",
         "action",
         "target",
         "reasons",
         "reward_sums",
         "privileged",
-        "past",
+        "previous_observations",
     )
 
     def get_state(self) -> dict[str, Any]:
@@ -342,7 +305,7 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
             "robots": self.robots.get_state(),
             "arrays": {name: getattr(self, name).copy() for name in self._STATE},
             "inputs": {name: value.copy() for name, value in self.inputs.items()},
-            "drawn": {name: value.copy() for name, value in self.drawn.items()},
+            "randomiser": self.randomiser.get_state(),
             "random": self.np_random.bit_generator.state,
         }
 
@@ -352,5 +315,5 @@ class RobotEnv(gym.vector.VectorEnv, ABC):
         for name, value in state["arrays"].items():
             setattr(self, name, value.copy())
         self.inputs = {name: value.copy() for name, value in state["inputs"].items()}
-        self.drawn = {name: value.copy() for name, value in state["drawn"].items()}
+        self.randomiser.set_state(state["randomiser"])
         self.np_random.bit_generator.state = state["random"]

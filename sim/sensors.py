@@ -22,7 +22,7 @@ JOINT_VEL_NOISE = 0.1  # [rad/s]
 
 
 @dataclass
-class Imperfections:
+class SensorErrors:
     """What is wrong with each robot's sensors. Randomisation writes it. Leading shape (N,)."""
 
     encoder_offset: np.ndarray  # [rad]. Shape (N, n)
@@ -31,52 +31,56 @@ class Imperfections:
     mounting: np.ndarray  # rotation vector of the IMU against its nominal pose [rad]. Shape (N, 3)
     imu_delay: np.ndarray  # as a fraction of a control period, 0 to 1. Shape (N, 1)
     joint_delay: np.ndarray  # the same of the joints' values. Shape (N, 1)
+    contact_delay: np.ndarray  # the same of the contact sensors'. Shape (N, 1)
+    contact_gain: np.ndarray  # of the contact sensors, less 1. Shape (N, s)
+    contact_offset: np.ndarray  # of the contact sensors [N]. Shape (N, s)
     noise: np.ndarray  # scale of all sensor noise. Shape (N, 1)
 
     @classmethod
-    def none(cls, num_envs: int, joints: int) -> Imperfections:
-        """Perfect sensors."""
-        widths = (joints, 3, 3, 3, 1, 1, 1)
+    def none(cls, num_envs: int, joints: int, contacts: int) -> SensorErrors:
+        """Perfect sensors, so many of each joint's and of contacts."""
+        widths = (joints, 3, 3, 3, 1, 1, 1, contacts, contacts, 1)
         return cls(*(np.zeros((num_envs, width)) for width in widths))
 
 
-Truth = tuple[np.ndarray, np.ndarray]  # now, and a control period ago. Shapes (N, k)
+LastTwo = tuple[np.ndarray, np.ndarray]  # now, and a control period ago. Shapes (N, k)
 
 
-def measured_gravity(wrong: Imperfections, truth: Truth, rng: np.random.Generator) -> np.ndarray:
+def measured_gravity(errors: SensorErrors, truth: LastTwo, rng: np.random.Generator) -> np.ndarray:
     """Unit vector pointing down, in the base frame. Shape (N, 3)."""
-    gravity = rotate_small(wrong.mounting, _delayed(wrong.imu_delay, truth)) + wrong.gravity_bias
-    gravity = gravity + _noise(rng, wrong, GRAVITY_NOISE, 3)
+    gravity = rotate_small(errors.mounting, _delayed(errors.imu_delay, truth)) + errors.gravity_bias
+    gravity = gravity + _noise(rng, errors, GRAVITY_NOISE, 3)
     return gravity / np.linalg.norm(gravity, axis=1, keepdims=True)
 
 
 def measured_joints(
-    wrong: Imperfections, joint_pos: Truth, joint_vel: Truth, rng: np.random.Generator
+    errors: SensorErrors, joint_pos: LastTwo, joint_vel: LastTwo, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Angles [rad] and velocities [rad/s] from the true ones. Shapes (N, n)."""
-    n = wrong.encoder_offset.shape[1]
-    pos, vel = (_delayed(wrong.joint_delay, truth) for truth in (joint_pos, joint_vel))
+    n = errors.encoder_offset.shape[1]
+    pos, vel = (_delayed(errors.joint_delay, truth) for truth in (joint_pos, joint_vel))
     return (
-        pos + wrong.encoder_offset + _noise(rng, wrong, JOINT_POS_NOISE, n),
-        vel + _noise(rng, wrong, JOINT_VEL_NOISE, n),
+        pos + errors.encoder_offset + _noise(rng, errors, JOINT_POS_NOISE, n),
+        vel + _noise(rng, errors, JOINT_VEL_NOISE, n),
     )
 
 
-def measured_gyro(wrong: Imperfections, truth: Truth, rng: np.random.Generator) -> np.ndarray:
+def measured_gyro(errors: SensorErrors, truth: LastTwo, rng: np.random.Generator) -> np.ndarray:
     """Angular velocity in the base frame [rad/s]. Shape (N, 3)."""
-    gyro = rotate_small(wrong.mounting, _delayed(wrong.imu_delay, truth))
-    return gyro + wrong.gyro_bias + _noise(rng, wrong, GYRO_NOISE, 3)
+    gyro = rotate_small(errors.mounting, _delayed(errors.imu_delay, truth))
+    return gyro + errors.gyro_bias + _noise(rng, errors, GYRO_NOISE, 3)
 
 
 def measured_contact(
-    wrong: Imperfections,
-    force: np.ndarray,
+    errors: SensorErrors,
+    force: LastTwo,
     sensors: Sequence[ContactSensor],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Forces from the true ones [N], within the sensors' ranges. Shapes (N, s)."""
+    """Normal forces from the true ones [N], within the sensors' ranges. Shapes (N, s)."""
     deviation, most = (np.array([getattr(s, key) for s in sensors]) for key in ("noise", "range"))
-    return np.clip(force + _noise(rng, wrong, deviation, len(sensors)), 0.0, most)
+    said = (1 + errors.contact_gain) * _delayed(errors.contact_delay, force) + errors.contact_offset
+    return np.clip(said + _noise(rng, errors, deviation, len(sensors)), 0.0, most)
 
 
 def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -84,12 +88,12 @@ def rotate_small(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return vector + cross(rotation, vector)
 
 
-def _delayed(delay: np.ndarray, truth: Truth) -> np.ndarray:
+def _delayed(delay: np.ndarray, truth: LastTwo) -> np.ndarray:
     now, before = truth
     return (1 - delay) * now + delay * before
 
 
 def _noise(
-    rng: np.random.Generator, wrong: Imperfections, deviation: float | np.ndarray, k: int
+    rng: np.random.Generator, errors: SensorErrors, deviation: float | np.ndarray, k: int
 ) -> np.ndarray:
-    return deviation * wrong.noise * rng.standard_normal((len(wrong.noise), k), dtype=np.float32)
+    return deviation * errors.noise * rng.standard_normal((len(errors.noise), k), dtype=np.float32)

@@ -151,7 +151,7 @@ class SimulatedRobot:
             torque = np.zeros(len(cap)) if command.torque is None else command.torque
             self._given = torque.copy()
         elif command.mode is Mode.HOLD and self._mode in (Mode.OFF, Mode.DAMP):
-            self._given = self.robots.joint_pos[0] + self.robots.imperfections.encoder_offset[0]
+            self._given = self.robots.joint_pos[0] + self.robots.sensor_errors.encoder_offset[0]
         self._mode = command.mode
         if command.mode is Mode.OFF:
             cap = np.zeros_like(cap)

@@ -10,7 +10,7 @@ from ..models.errors import UsageError
 from ..models.observation import Phase, Term
 from ..models.robot import Robot
 from ..models.task import Mirror, Reflection
-from .course import SCAN_MIRRORED
+from .curriculum import SCAN_MIRRORED
 
 _Columns = tuple[np.ndarray, np.ndarray]  # index and sign of a Reflection
 

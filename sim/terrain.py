@@ -54,6 +54,12 @@ class Terrain:
         """Of tiles, x and y [m]. Shapes (k,) → (k, 2)."""
         return (np.stack((level, kind), -1) + 0.5) * self.tile
 
+    def tiles(self, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Level and kind of what lies there, as indices. Shape (..., 2) → (...), twice."""
+        corner = np.floor(xy / self.tile).astype(np.int64)
+        level, kind = np.moveaxis(corner % (np.array(self.heights.shape) // TILE), -1, 0)
+        return level, kind
+
     def height(self, xy: np.ndarray) -> np.ndarray:
         """Of the ground, bilinear between the grid's points [m]. Shape (..., 2) → (...)."""
         scaled = xy / self.spacing
@@ -85,6 +91,11 @@ def make_terrain(size: float, seed: int = 0, levels: int = LEVELS) -> Terrain:
         for level in range(levels)
     ]
     return Terrain(size * np.concatenate(rows), RESOLUTION * size)
+
+
+def tile_names(level: np.ndarray, kind: np.ndarray) -> dict[str, np.ndarray]:
+    """The `level`, from 1, and the `kind` by its name. Each str, of the indices' shape."""
+    return {"kind": np.array(KIND_NAMES)[kind], "level": (level + 1).astype(str)}
 
 
 def promoted(
@@ -147,6 +158,7 @@ def slopes_up(difficulty: float, rng: np.random.Generator) -> np.ndarray:
 
 Kind = Callable[[float, np.random.Generator], np.ndarray]
 KINDS: tuple[Kind, ...] = (flat, rough, blocks, steps_down, steps_up, slopes_down, slopes_up)
+KIND_NAMES = tuple(kind.__name__ for kind in KINDS)
 
 
 def _from_rim() -> np.ndarray:

@@ -13,16 +13,17 @@ from ..models.errors import UsageError
 from ..models.limits import Output
 from ..models.robot import Robot
 from ..models.task import CommandPart
-from .conditions import FRICTION_ONLY, shoves
+from .conditions import FRICTION_ONLY, recurring_pushes
 from .gaits import gait_of
 from .measures import Measures, Recording
-from .randomisation import ARM_TRAINING, Variation, suiting
+from .randomisation import ARM_TRAINING, Variation, fitted
 from .reach import ReachEnv
 from .reach_measures import ReachMeasures
 from .walk import WalkEnv
 from .walk_measures import WalkMeasures
 
 COMMAND_PERIOD = 5.0  # [s]
+TERRAIN_SEED = 1  # other rough ground and other blocks than in training, whose seed is 0
 
 Make = Callable[[int, Robot, Sequence[Variation]], Any]  # N, robot, variations → environment
 
@@ -47,10 +48,12 @@ def walking(robot: Robot, output: Output) -> Trial:
     return Trial(
         make=lambda count, robot, variations: WalkEnv(count, robot, variations, output=output),
         nominal=FRICTION_ONLY,
-        pushes=shoves(gait.shove),
-        training=suiting(gait.randomisation, output, robot),
+        pushes=recurring_pushes(gait.evaluation_push),
+        training=fitted(gait.randomisation, output, robot),
         achieved=walk_velocity,
-        measures=lambda env: partial(WalkMeasures.of, sigma2=env.gait.track_sigma2),
+        measures=lambda env: partial(
+            WalkMeasures.of, sigma2=env.gait.track_sigma2, turn_sigma2=env.gait.turn_sigma2
+        ),
         command_period=COMMAND_PERIOD,
         on_terrain=partial(walking_on_terrain, output=output),
     )
@@ -60,9 +63,9 @@ def walking_on_terrain(
     count: int, robot: Robot, variations: Sequence[Variation], output: Output = "joint_target"
 ) -> WalkEnv:
     """Robots that begin on every kind of ground at every level, dealt out in turn."""
-    env = WalkEnv(count, robot, variations, terrain=True, output=output)
-    assert env.course
-    env.course.deal()
+    env = WalkEnv(count, robot, variations, terrain=True, terrain_seed=TERRAIN_SEED, output=output)
+    assert env.curriculum
+    env.curriculum.deal()
     return env
 
 
@@ -72,7 +75,7 @@ def reaching(robot: Robot, output: Output) -> Trial:
         make=lambda count, robot, variations: ReachEnv(count, robot, variations, output=output),
         nominal=(),
         pushes=(),
-        training=suiting(ARM_TRAINING, output, robot),
+        training=fitted(ARM_TRAINING, output, robot),
         achieved=lambda env: env.tip,
         measures=lambda env: ReachMeasures.of,
         command_period=None,

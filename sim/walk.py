@@ -1,8 +1,7 @@
 """The walking task: follow velocity commands with what the robot's own sensors give.
 
-N robots in one vector environment. The actor's observation is measurable on board; the critic's
-privileged one is not: `walker.py` says what joint targets, or joint torques, are made from. The
-limiter that guards the robot acts here too.
+N robots in one vector environment. `walker.py` has the actor's observation, which can be measured
+on board; the critic's privileged one cannot. The limiter that guards the robot acts here, too.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ from ..models.limits import Output, Reason
 from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.rotation import heading
-from .course import Course
+from .curriculum import TerrainCurriculum
 from .gaits import Gait, RewardWeights, gait_of
-from .randomisation import Variation, suiting
+from .randomisation import Variation, fitted
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
-from .servos import training_model
 from .symmetry import left_right_mirror
 from .terrain import make_terrain
 from .walker import require_feet, walking_terms
@@ -48,9 +46,6 @@ PRIVILEGED = (
 )
 GROUND = ("ground",)  # where there is terrain: heights around it against those under its feet [m]
 
-# Action
-TORQUE_LIMIT = 3.0  # of each action that stands for a torque, in thirds of the torque limit
-
 
 class WalkEnv(RobotEnv):
     """N walking robots: a `RobotEnv` with commands (vx [m/s], vy [m/s], yaw rate [rad/s])."""
@@ -59,6 +54,7 @@ class WalkEnv(RobotEnv):
     outputs = ("joint_target", "joint_torque")
     has_terrain = True
     episode_time = EPISODE_TIME
+    command_time = COMMAND_TIME
 
     def __init__(
         self,
@@ -68,6 +64,7 @@ class WalkEnv(RobotEnv):
         gait: Gait | None = None,
         nthread: int = 0,
         terrain: bool = False,
+        terrain_seed: int = 0,
         history: int = 1,
         output: Output = "joint_target",
     ) -> None:
@@ -82,6 +79,7 @@ class WalkEnv(RobotEnv):
             nthread: threads that step the physics; 0: as many as there are processors.
             terrain: walk on rough ground, blocks, steps and slopes, from easy to hard as it is
                 earned; without it, on level ground.
+            terrain_seed: of what is random on it.
             history: observations that the actor sees.
             output: what actions stand for.
 
@@ -91,35 +89,28 @@ class WalkEnv(RobotEnv):
                 torques are asked of one without contact sensors; or no such history.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
+        robots = RobotBatch(robot, num_envs, nthread, output)
         # Of the base in the standing pose [m].
-        self.standing_height = float(pose_on_floor(training_model(robot), robot.default_pose)[2])
-        ground = make_terrain(self.standing_height) if terrain else None
-        self.course = Course(ground, num_envs, self.standing_height) if ground else None
-        robots = RobotBatch(robot, num_envs, nthread, output, ground)
+        self.standing_height = height = float(pose_on_floor(robots.model, robot.default_pose)[2])
+        if terrain:  # its heights are multiples of the robot's
+            ground = make_terrain(height, terrain_seed)
+            self.curriculum = TerrainCurriculum(ground, num_envs, height)
+            robots = RobotBatch(robot, num_envs, nthread, output, ground)
         self.gait = gait = gait or gait_of(robot)
         require_feet(robots, gait.feet)
-        self.output = output
-        torque = output == "joint_torque"
-        self.action_limit = TORQUE_LIMIT if torque else gait.action_limit
-        thirds = tuple((robot.torque_limit / TORQUE_LIMIT).tolist())
-        self.action_scale = thirds if torque else gait.action_scale
         self.clock_period, self.commands = gait.period, gait.commands
         terms = walking_terms(robots, gait, output)
         names = [field.name for field in fields(RewardWeights)]
         self.seen = PRIVILEGED + (GROUND if terrain else ())  # by the critic
         mirror = left_right_mirror(terms, self.seen, robot, gait.feet)
         varied = (
-            suiting(gait.randomisation, output, robot) if randomisation is None else randomisation
+            fitted(gait.randomisation, output, robot) if randomisation is None else randomisation
         )
-        super().__init__(robots, terms, names, mirror, varied, history)
+        super().__init__(
+            robots, terms, gait.action_scale, gait.action_limit, names, mirror, varied, history
+        )
         self.foot_radius = robots.model.geom_size[robots.foot_geoms, 0]  # [m]. Shape (feet,)
-        self.next_command = np.zeros(num_envs)  # when it is redrawn [s]
         self.feet_before = np.zeros((num_envs, len(gait.feet), 3))
-
-    def set_commands(self, command: np.ndarray) -> None:
-        """Command (vx, vy, yaw rate) to every robot until its episode ends. Shape (N, 3)."""
-        super().set_commands(command)
-        self.next_command[:] = np.inf
 
     # --- the task -----------------------------------------------------------------------------
 
@@ -131,46 +122,42 @@ class WalkEnv(RobotEnv):
         pose = self.robot.default_pose + rng.uniform(-0.1, 0.1, (k, n))
         turned = rng.uniform(-np.pi, np.pi, k)
         qpos[:, 2] = self.standing_height + rng.uniform(0.0, 0.01, k)
-        if self.course:
+        if self.curriculum:
             survived = self.ticks[ids] >= self.episode_ticks
-            qpos[:, :2] = self.course.begin(ids, survived)
-            qpos[:, 2] += self.course.terrain.height(qpos[:, :2])
+            qpos[:, :2] = self.curriculum.begin(ids, survived)
+            qpos[:, 2] += self.curriculum.terrain.height(qpos[:, :2])
         qpos[:, 3], qpos[:, 6] = np.cos(turned / 2), np.sin(turned / 2)
         qpos[:, 7:] = np.clip(pose, self.robot.lower, self.robot.upper)
         qvel[:, :6] = rng.uniform(-0.1, 0.1, (k, 6))
         return qpos, qvel
 
     def begin(self, ids: np.ndarray) -> None:
-        """A first command."""
+        """Where its feet are."""
         self.feet_before[ids] = self.robots.feet[ids]
-        self._redraw_commands(ids)
 
     def go_on(self) -> None:
-        """A new command every few seconds."""
+        """Where the feet are; on terrain, how far each robot came."""
         self.feet_before[:] = self.robots.feet
-        if self.course:
-            self._follow_course(self.course)
-        self._redraw_commands(np.flatnonzero(self.time >= self.next_command))
+        if self.curriculum:
+            self._follow_curriculum(self.curriculum)
 
-    def _follow_course(self, course: Course) -> None:
+    def _follow_curriculum(self, curriculum: TerrainCurriculum) -> None:
         velocity = self.robots.linear_velocity[:, :2]
-        course.follow(velocity, self.command[:, :2], self.period)
+        curriculum.follow(velocity, self.command[:, :2], self.period)
         # Who left the first period of the ground goes on in it.
         xy = self.robots.qpos[:, :2]
-        moved = course.terrain.wrapped(xy) - xy
+        moved = curriculum.terrain.wrapped(xy) - xy
         xy += moved
         self.feet_before[:, :, :2] += moved[:, None]
 
-    def _redraw_commands(self, ids: np.ndarray) -> None:
+    def draw_commands(self, ids: np.ndarray) -> np.ndarray:
+        """Uniform over the gait's range, and 0 along an axis, or all, more often than by chance."""
         rng, k = self.np_random, len(ids)
-        if not k:
-            return
         fastest = np.array(self.gait.command_range)
         command = rng.uniform(-fastest, fastest, (k, 3))
         command[rng.random((k, 3)) < ZERO_AXIS] = 0.0
         command[rng.random(k) < ZERO_ALL] = 0.0
-        self.command[ids] = command
-        self.next_command[ids] = self.time[ids] + rng.uniform(*COMMAND_TIME, k)
+        return command
 
     def ends(self) -> dict[str, np.ndarray]:
         """A fall: tilted or low, or a simulation that broke down."""
@@ -188,9 +175,9 @@ class WalkEnv(RobotEnv):
             "foot_heights": self.foot_heights,
             "foot_friction": robots.field("geom_friction")[:, robots.foot_geoms, 0],
         }
-        if self.course:
+        if self.curriculum:
             xy, turned = robots.qpos[:, :2], heading(robots.qpos[:, 3:7])
-            parts["ground"] = self.course.scan(xy, turned) - self._ground[:, None]
+            parts["ground"] = self.curriculum.scan(xy, turned) - self._ground[:, None]
         return [parts[name] for name in self.seen]
 
     @property
@@ -198,7 +185,9 @@ class WalkEnv(RobotEnv):
         """Above the ground [m]. Shape (N, feet)."""
         feet = self.robots.feet
         heights = feet[:, :, 2] - self.foot_radius
-        return heights - self.course.terrain.height(feet[:, :, :2]) if self.course else heights
+        if self.curriculum is None:
+            return heights
+        return heights - self.curriculum.terrain.height(feet[:, :, :2])
 
     @property
     def height(self) -> np.ndarray:
@@ -208,9 +197,9 @@ class WalkEnv(RobotEnv):
     @property
     def _ground(self) -> np.ndarray:
         """Mean height of the ground under the feet [m]. Shape (N,)."""
-        if self.course is None:
+        if self.curriculum is None:
             return np.zeros(self.num_envs)
-        return self.course.terrain.height(self.robots.feet[:, :, :2]).mean(1)
+        return self.curriculum.terrain.height(self.robots.feet[:, :, :2]).mean(1)
 
     def reward_terms(self, actions: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
         """What walking well is."""
@@ -256,21 +245,23 @@ class WalkEnv(RobotEnv):
     def statistics(self, ends: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Beside those of all tasks: on a terrain, the `terrain/level` that was walked on."""
         found = super().statistics(ends)
-        return found | {"terrain/level": self.course.level.astype(float)} if self.course else found
+        if self.curriculum is None:
+            return found
+        return found | {"terrain/level": self.curriculum.level.astype(float)}
 
-    _STATE = (*RobotEnv._STATE, "next_command", "feet_before")
+    _STATE = (*RobotEnv._STATE, "feet_before")
 
     def get_state(self) -> dict[str, Any]:
         """See `RobotEnv.get_state`; the curriculum is part of it."""
-        course = {k: v.copy() for k, v in self.course.arrays().items()} if self.course else {}
-        return {**super().get_state(), "course": course}
+        earned = self.curriculum.arrays() if self.curriculum else {}
+        return {**super().get_state(), "curriculum": {k: v.copy() for k, v in earned.items()}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """See `RobotEnv.set_state`."""
         super().set_state(state)
-        if self.course:
-            for name, value in state["course"].items():
-                self.course.arrays()[name][:] = value
+        if self.curriculum:
+            for name, value in state["curriculum"].items():
+                self.curriculum.arrays()[name][:] = value
 
 
 def _sq(x: np.ndarray) -> np.ndarray:

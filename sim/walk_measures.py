@@ -7,8 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..models.rotation import tilt
 from .measures import Effort, Recording, effort, mean, mean_while, pooled
-from .recovery import BACK, IN_TIME, MET, MISSED, TILTED, UPRIGHT, held, recoveries, tilt
+from .recovery import BACK, IN_TIME, UPRIGHT, recoveries
 from .statistics import share_interval
 
 GRAVITY = 9.81  # [m/s²]
@@ -25,20 +26,28 @@ class WalkMeasures(Effort):
     scored: np.ndarray  # ticks that count for the errors: settled, and before a fall
     errors: np.ndarray  # root mean squares of vx, vy [m/s], yaw rate [rad/s]. Shape (N, 3)
     cost_of_transport: np.ndarray  # ∫ Σ max(τ ω, 0) dt / (m g path)
-    disturbances: np.ndarray  # how often it was thrown off its way, see recovery.py; NaN on terrain
-    recovered: np.ndarray  # from how many of these it was back in time; NaN on terrain
+    disturbances: np.ndarray  # pushes that hit it on its way, see recovery.py
+    recovered: np.ndarray  # after how many of these it was back in time
     still_score: np.ndarray  # of one who never moves, under the same commands
     still_errors: np.ndarray  # likewise. Shape (N, 3)
 
     @classmethod
-    def of(cls, recording: Recording, sigma2: float) -> Self:
-        """Measure a recording of a walk; `sigma2` is the score's σ² [m²/s²]."""
+    def of(cls, recording: Recording, sigma2: float, turn_sigma2: float) -> Self:
+        """Measure a recording of a walk, by the σ² of the score [m²/s²] and of turns [rad²/s²]."""
         settled, command = recording.settled, recording.command
         counted = settled[:, None] & recording.alive
         error = recording.achieved - command
-        missed2 = np.square(error[..., :2]).sum(-1)
-        score = np.exp(-missed2 / sigma2)
-        disturbances, recovered = _disturbances(recording, np.sqrt(missed2 / sigma2))
+        missed = np.square(error[..., :2]).sum(-1) / sigma2  # σ²
+        score = np.exp(-missed)
+        met = (missed <= 1) & (np.square(error[..., 2]) <= turn_sigma2)
+        disturbances, recovered = recoveries(
+            recording.pushed,
+            on_way=met & (tilt(recording.qpos[..., 3:7]) <= UPRIGHT),
+            alive=recording.alive,
+            settled=settled,
+            back=round(BACK / recording.period),
+            limit=round(IN_TIME / recording.period),
+        )
         squares = [mean_while(counted, np.square(error[..., i])) for i in range(len(AXES))]
         still = np.exp(-np.square(command[settled, :, :2]).sum(-1) / sigma2)
         return cls(
@@ -72,14 +81,13 @@ class WalkMeasures(Effort):
     def figures(self) -> dict[str, Any]:
         """A summary as plain data."""
         still = np.sqrt(np.square(self.still_errors).mean(0))
-        known = bool(np.isfinite(self.disturbances).all())
-        count, back = (int(np.nansum(each)) for each in (self.disturbances, self.recovered))
+        count, back = int(self.disturbances.sum()), int(self.recovered.sum())
         return {
             **super().figures(),
             "score": float(self.score.mean()),
             "rmse": {axis: pooled(self.errors[:, i], self.scored) for i, axis in enumerate(AXES)},
             "cost_of_transport": mean(self.cost_of_transport),
-            "disturbances": count if known else None,
+            "disturbances": count,
             "recovery": back / count if count else None,
             "recovery_interval": share_interval(back, count) if count else None,
             "standing_still": {
@@ -87,22 +95,6 @@ class WalkMeasures(Effort):
                 **dict(zip(AXES, still.tolist(), strict=True)),
             },
         }
-
-
-def _disturbances(recording: Recording, missed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `recoveries`, for a miss in σ (T, N); NaN on terrain, where slopes tilt who is calm."""
-    if recording.terrain:
-        unknown = np.full(recording.alive.shape[1], np.nan)
-        return unknown, unknown
-    tilted = tilt(recording.qpos)
-    on_way = (missed <= MET) & (tilted <= UPRIGHT) & recording.alive
-    return recoveries(
-        upset=(missed > MISSED) | (tilted > TILTED),
-        calm=held(on_way, round(BACK / recording.period)),
-        alive=recording.alive,
-        settled=recording.settled,
-        limit=round(IN_TIME / recording.period),
-    )
 
 
 def cost_of_transport(recording: Recording) -> np.ndarray:

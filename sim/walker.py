@@ -13,15 +13,15 @@ from .world import FOOT
 
 _IMU = (Deviation("gyro"), Deviation("gravity"))
 
-# A foot: its radius is how far its site is above the floor that it touches.
+# What a foot may be: its radius is the height of its site above the floor that it touches.
 ROUND = (int(mujoco.mjtGeom.mjGEOM_SPHERE), int(mujoco.mjtGeom.mjGEOM_CAPSULE))
 
 
 def walking_terms(robots: RobotBatch, gait: Gait, output: Output) -> tuple[Term, ...]:
-    """The observation of a walking robot: all of it measurable on board.
+    """The observation of a walking robot, measurable on board.
 
-    For joint targets, what the IMU says, and the joints. For joint torques, what the textbook's
-    walker feels: joint angles, joint velocities, and contact forces in weights of the robot.
+    A walk by joint targets sees the IMU and the joints. One by joint torques sees the joints and
+    the normal forces on the contact sensors, in weights of the robot, without the IMU.
 
     Raises:
         UsageError: torques are asked of a robot without contact sensors.

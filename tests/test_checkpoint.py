@@ -100,5 +100,5 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path):
 
 def test_another_format_is_refused(tmp_path: Path):
     torch.save({"format": 99, "state": {}}, tmp_path / "checkpoint.pt")
-    with pytest.raises(UsageError, match="found format 99, allowed is 4"):
+    with pytest.raises(UsageError, match="found format 99, allowed is 5"):
         load(tmp_path / "checkpoint.pt")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from surefoot.models.errors import UsageError
 from surefoot.models.robot_file import load_robot
-from surefoot.sim.conditions import FRICTION_ONLY, conditions, shoves, widened
+from surefoot.sim.conditions import FRICTION_ONLY, conditions, recurring_pushes, widened
+from surefoot.sim.gaits import GO1
 from surefoot.sim.randomisation import (
     TRAINING,
     Per,
@@ -19,6 +20,7 @@ from surefoot.sim.randomisation import (
 )
 from surefoot.sim.robot_batch import RobotBatch
 from surefoot.sim.servos import MAX_DELAY
+from surefoot.sim.trials import walking
 
 ROBOT = load_robot("quadruped")
 WIDE = {v.name: v.distribution for v in widened(TRAINING, ROBOT)}
@@ -26,7 +28,7 @@ TRAINED = {v.name: v.distribution for v in TRAINING}
 
 
 def test_the_conditions_in_their_order():
-    pushes = shoves(0.5)
+    pushes = recurring_pushes(0.5)
     plan = conditions(ROBOT, FRICTION_ONLY, pushes, TRAINING)
     assert list(plan) == ["nominal", "pushes", "randomised", "beyond"]
     assert plan["nominal"] == FRICTION_ONLY
@@ -50,9 +52,10 @@ def test_widened_by_hand():
     assert ends("joint_friction") == pytest.approx([0.4**1.75, 2.5**1.75])
     assert ends("motor_strength") == pytest.approx([0.85**1.75, 1.05**1.75])
     assert ends("foot_friction") == pytest.approx([0.8 * 0.5**1.75, 0.8 * 1.375**1.75])
-    # Bounded by what there can be; the nominal delay is a step of the physics, 10 ms.
+    # Half a control period of delay is nominal.
+    assert ends("command_delay") == pytest.approx([0.01 - 1.75 * 0.005, 0.01 + 1.75 * 0.005])
+    # Bounded by what there can be.
     assert ends("sensor_noise") == pytest.approx([0.0, 1.75 * 1.5])
-    assert ends("command_delay") == pytest.approx([0.00125, 0.01875])
     assert ends("imu_delay") == pytest.approx([0.0, ROBOT.control_period])
 
 
@@ -89,7 +92,7 @@ def test_robots_beyond_training_are_possible_ones():
     for name in ("body_mass", "body_inertia", "dof_armature", "dof_frictionloss"):
         field = robots.field(name)[:, 1:] if name.startswith("body") else robots.field(name)[:, 6:]
         assert (field > 0).all(), name
-    assert (robots.imperfections.imu_delay <= 1.0).all()
+    assert (robots.sensor_errors.imu_delay <= 1.0).all()
     assert (robots.field("actuator_delay") <= MAX_DELAY + 1e-12).all()
 
 
@@ -98,3 +101,10 @@ def test_a_variation_that_nobody_can_widen_is_refused():
 
     with pytest.raises(UsageError, match="found the variation tail_length, allowed"):
         widened((Variation(tail_length, Uniform(0, 1), Per.ROBOT),), ROBOT)
+
+
+def test_each_gait_is_pushed_and_varied_by_its_own_measure():
+    trial = walking(load_robot("go1"), "joint_target")
+    assert trial.training == GO1.randomisation
+    assert trial.pushes[0].distribution.high == 0.7
+    assert walking(ROBOT, "joint_target").pushes[0].distribution.high == 0.5

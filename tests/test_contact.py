@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 from surefoot.deploy.checks import non_finite
 from surefoot.hardware.interface import Sample
-from surefoot.models.errors import RobotFileError
+from surefoot.models.errors import RobotFileError, UsageError
 from surefoot.models.observation import ContactForce, input_widths, width
 from surefoot.models.robot import ContactSensor
 from surefoot.models.robot_file import available_robots, load_robot, parse_robot
-from surefoot.sim import robot_batch
+from surefoot.sim import quantities, robot_batch
 from surefoot.sim.plant import MujocoPlant
+from surefoot.sim.quantities import Per
+from surefoot.sim.randomisation import Uniform, Variation, by_part, describe, read, require_fit
 from surefoot.sim.robot_batch import RobotBatch
-from surefoot.sim.sensors import Imperfections, measured_contact
+from surefoot.sim.sensors import SensorErrors, measured_contact
 from surefoot.sim.servos import training_model
 from surefoot.sim.simulated_robot import SimulatedRobot
+from surefoot.sim.walk import WalkEnv
 from surefoot.sim.world import pose_on_floor
 
 ROBOT = load_robot("biped")
@@ -199,16 +202,66 @@ def test_the_plant_feels_its_weight_too():
 def test_noise_and_range():
     """Within the range, the truth and noise of the sensor's own deviation; beyond it, its end."""
     sensors = (ContactSensor("a", 50.0, 0.5), ContactSensor("b", 20.0, 2.0))
-    wrong = Imperfections.none(20_000, N)
+    wrong = SensorErrors.none(20_000, N, 2)
     truth = np.tile([10.0, 10.0], (20_000, 1))
-    exact = measured_contact(wrong, np.array([[10.0, 30.0]] * 20_000), sensors, _rng())
+    steady = np.array([[10.0, 30.0]] * 20_000)
+    exact = measured_contact(wrong, (steady, steady), sensors, _rng())
     np.testing.assert_array_equal(exact, [[10.0, 20.0]] * 20_000)
     wrong.noise[:] = 1.5
-    said = measured_contact(wrong, truth, sensors, _rng())
+    said = measured_contact(wrong, (truth, truth), sensors, _rng())
     np.testing.assert_allclose(said.mean(0), 10.0, atol=0.1)
     np.testing.assert_allclose(said.std(0), [0.75, 3.0], rtol=0.05)
-    assert (measured_contact(wrong, 0.0 * truth, sensors, _rng()) >= 0.0).all()
-    np.testing.assert_array_equal(said, measured_contact(wrong, truth, sensors, _rng()))
+    nothing = 0.0 * truth
+    assert (measured_contact(wrong, (nothing, nothing), sensors, _rng()) >= 0.0).all()
+    again = measured_contact(wrong, (truth, truth), sensors, _rng())
+    np.testing.assert_array_equal(said, again)
+
+
+def test_delay_gain_and_offset_by_hand():
+    """Of a force that fell from 20 N to 10 N, a quarter of a period late: 12.5 N."""
+    sensors = (ContactSensor("a", 50.0, 0.5),) * 3 + (ContactSensor("b", 10.0, 0.5),)
+    robots = RobotBatch(ROBOT, 2, nthread=1)
+    errors = SensorErrors.none(2, N, 4)
+    robots.sensor_errors = errors
+    second = np.array([1])
+    quantities.contact_delay(robots, second, np.array([[0.25 * ROBOT.control_period]]))
+    quantities.contact_gain(robots, second, np.array([[1.2, 1.0, 0.8, 1.0]]))
+    quantities.contact_offset(robots, second, np.array([[0.0, 1.0, -15.0, 0.0]]))
+    now, before = np.full((2, 4), 10.0), np.full((2, 4), 20.0)
+    said = measured_contact(errors, (now, before), sensors, _rng())
+    np.testing.assert_allclose(said, [[10.0] * 4, [15.0, 13.5, 0.0, 10.0]])
+
+
+def test_errors_are_drawn_for_each_sensor():
+    variations = (
+        Variation(quantities.contact_gain, Uniform(0.8, 1.2), Per.SENSOR),
+        Variation(quantities.contact_offset, Uniform(0.0, 2.0)),
+        Variation(quantities.contact_delay, Uniform(0.0, ROBOT.control_period)),
+    )
+    env = WalkEnv(3, ROBOT, variations, nthread=1)
+    env.reset(seed=1)
+    drawn = by_part(env.drawn, variations, env.robots)
+    assert list(drawn) == [f"contact_gain.{foot}" for foot in FEET] + [
+        "contact_offset", "contact_delay",
+    ]  # fmt: skip
+    errors = env.robots.sensor_errors
+    np.testing.assert_allclose(errors.contact_gain[:, 1], drawn["contact_gain.left_toe"] - 1)
+    np.testing.assert_array_equal(errors.contact_offset[:, 3], drawn["contact_offset"])
+    assert len(np.unique(errors.contact_gain)) == 12
+    before = env.robots.contact_force.copy()
+    env.step(np.zeros((3, N), np.float32))
+    late = drawn["contact_delay"][:, None] / ROBOT.control_period
+    force = (1 - late) * env.robots.contact_force + late * before
+    said = (1 + errors.contact_gain) * force + errors.contact_offset
+    np.testing.assert_allclose(env.inputs["contact_force"], np.clip(said, 0, 50), rtol=1e-5)
+    assert np.abs(env.robots.contact_force - before).max() > 1.0
+    assert read(describe(variations)) == variations
+
+
+def test_a_robot_without_contact_sensors_has_no_errors_of_them():
+    quadruped = RobotBatch(load_robot("quadruped"), 1)
+    with pytest.raises(UsageError, match="contact_gain for quadruped, a robot without contact sen"):
+        require_fit((Variation(quantities.contact_gain, Uniform(0.9, 1.1)),), quadruped)
 
 
 def _rng() -> np.random.Generator:
@@ -217,7 +270,7 @@ def _rng() -> np.random.Generator:
 
 def test_the_other_sensors_draw_the_same_noise_with_and_without():
     felt = stood(0.1)
-    felt.imperfections.noise[:] = 1.0
+    felt.sensor_errors.noise[:] = 1.0
     said = felt.measure(_rng())
     felt.robot = replace(ROBOT, contact_sensors=())
     without = felt.measure(_rng())

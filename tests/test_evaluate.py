@@ -15,7 +15,7 @@ from surefoot.models.task import CommandPart
 from surefoot.sim.evaluate import Policy, evaluate, record
 from surefoot.sim.gaits import QUADRUPED
 from surefoot.sim.measures import Recording
-from surefoot.sim.randomisation import ARM_TRAINING, suiting
+from surefoot.sim.randomisation import ARM_TRAINING, fitted
 from surefoot.sim.reach import ReachEnv
 from surefoot.sim.reach_measures import ReachMeasures
 from surefoot.sim.trials import Trial, trial_for, walking
@@ -26,7 +26,8 @@ PERIOD = 0.02  # [s]
 EPISODE_TICKS = 1000  # 20 s
 REDRAW, SETTLING = 250, 50  # 5 s and 1 s
 ROBOT = load_robot("quadruped")
-COMMAND_RANGE, SIGMA2 = np.array(QUADRUPED.command_range), QUADRUPED.track_sigma2
+COMMAND_RANGE = np.array(QUADRUPED.command_range)
+SIGMA2 = QUADRUPED.track_sigma2, QUADRUPED.turn_sigma2
 COMMANDS = QUADRUPED.commands
 WALKING = walking(ROBOT, "joint_target")
 LIMIT, MASS = 2.0, 2.5  # torque limit [N·m] and mass [kg] of the robots that are written down
@@ -62,8 +63,9 @@ class ScriptedEnv:
         self.errors, self.fall_at = errors, fall_at or {}
         self.command = np.zeros((self.num_envs, 3))
         self.inputs = {"command": np.zeros((self.num_envs, 3), np.float32)}
-        self.course = None
+        self.curriculum = None
         self.drawn: dict[str, np.ndarray] = {}
+        self.pushed = np.zeros(self.num_envs, bool)
         self.commands: list[np.ndarray] = []
         self.actions: list[np.ndarray] = []
         self.seed: int | None = None
@@ -100,7 +102,7 @@ def recorded(env: ScriptedEnv, policy: Policy | None = None) -> Recording:
 
 
 def measured(env: ScriptedEnv, policy: Policy | None = None) -> WalkMeasures:
-    return WalkMeasures.of(recorded(env, policy), SIGMA2)
+    return WalkMeasures.of(recorded(env, policy), *SIGMA2)
 
 
 # --- following velocities ---------------------------------------------------------------------
@@ -271,7 +273,7 @@ def reach_recording(distance: np.ndarray, fall_at: dict[int, int] | None = None)
     settled = np.ones(ticks, bool)
     limit, mass = np.ones((n, 4)), np.ones(n)
     return Recording(
-        PERIOD, settled, alive, goal, tip, zeros, zeros, zeros, zeros, torque_limit=limit, mass=mass
+        PERIOD, settled, alive, goal, tip, zeros, zeros, zeros, zeros, limit, mass, ~alive
     )
 
 
@@ -345,7 +347,7 @@ def stand(inputs, begins) -> np.ndarray:
 
 def test_a_robot_that_stands_survives_and_misses_by_the_command(short):
     env = WalkEnv(8, ROBOT, WALKING.nominal)
-    figures = WalkMeasures.of(record(stand, env, WALKING, COMMANDS, seed=4), SIGMA2).figures()
+    figures = WalkMeasures.of(record(stand, env, WALKING, COMMANDS, seed=4), *SIGMA2).figures()
     assert figures["survival"] == 1.0
     # Standing still, velocity is 0: the error is the command, and the score follows from it.
     commands = np.random.default_rng([4, 1]).uniform(-COMMAND_RANGE, COMMAND_RANGE, (8, 3))
@@ -446,6 +448,6 @@ def test_a_policy_with_other_commands_is_refused():
     with pytest.raises(UsageError, match="vy vx yaw_rate"):
         trial_for(swapped, ROBOT, "joint_target")
     arm = load_robot("arm")
-    assert trial_for(ReachEnv.commands, arm, "joint_torque").training == suiting(
+    assert trial_for(ReachEnv.commands, arm, "joint_torque").training == fitted(
         ARM_TRAINING, "joint_torque", arm
     )

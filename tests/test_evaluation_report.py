@@ -162,8 +162,9 @@ def test_the_last_errors_of_each_command_by_hand():
     none = np.zeros((ticks, 2, 1))
     settled = np.arange(ticks) % 200 >= 50
     recording = Recording(
-        period, settled, alive, command, achieved, none, none, none, none, none[0], none[0, :, 0]
-    )
+        period, settled, alive, command, achieved, none, none, none, none, none[0], none[0, :, 0],
+        ~alive,
+    )  # fmt: skip
     found, error = last_errors(recording)
     assert found[:, 0].tolist() == [1.0, 1.0, 2.0]
     assert error[:, 0] == pytest.approx([0.1, 0.2, -0.5])

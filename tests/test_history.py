@@ -21,7 +21,7 @@ from surefoot.deploy.log.reader import read_log
 from surefoot.deploy.workstation.export import export_policy
 from surefoot.deploy.workstation.replay import replay_policy
 from surefoot.models.errors import PolicyError, UsageError
-from surefoot.models.observation import remember
+from surefoot.models.observation import stack_observations
 from surefoot.models.robot_file import load_robot
 from surefoot.models.task import Reflection
 from surefoot.sim.evaluate import record
@@ -58,15 +58,16 @@ def played(env: RobotEnv, seed: int) -> RobotEnv:
 # --- in simulation ----------------------------------------------------------------------------
 
 
-def test_the_frames_of_two_robots_by_hand():
-    frame = np.array([[1.0, 2.0], [3.0, 4.0]])
-    past = np.array([[5.0, 6.0, 7.0, 8.0], [9.0, 9.0, 9.0, 9.0]])
-    began = np.array([[True], [False]])
+def test_the_stacked_observations_of_two_robots_by_hand():
+    observation = np.array([[1.0, 2.0], [3.0, 4.0]])
+    previous = np.array([[5.0, 6.0, 7.0, 8.0], [9.0, 9.0, 9.0, 9.0]])
+    begins = np.array([[False], [True]])
     wanted = [[1, 2, 5, 6, 7, 8], [3, 4, 3, 4, 3, 4]]
-    assert remember(frame, past, began, np).tolist() == wanted
-    tensors = (torch.from_numpy(array) for array in (frame, past, began))
-    assert remember(*tensors, torch).tolist() == wanted
-    assert remember(frame, past[:, :0], began, np).tolist() == frame.tolist()
+    assert stack_observations(observation, previous, begins, np).tolist() == wanted
+    tensors = (torch.from_numpy(array) for array in (observation, previous, begins))
+    assert stack_observations(*tensors, torch).tolist() == wanted
+    alone = stack_observations(observation, previous[:, :0], begins, np)
+    assert alone.tolist() == observation.tolist()
 
 
 @TASK

@@ -35,7 +35,9 @@ FURTHER = (
     Variation(quantities.joint_delay, Uniform(0.0, 0.02)),
     Variation(quantities.accelerometer_bias, Uniform(-0.3, 0.3), Per.AXIS),
 )
-TWIST = Variation(quantities.twist, Uniform(0.4, 0.5), Per.AXIS, every=Uniform(1.0, 1.0))
+ANGULAR_PUSH = Variation(
+    quantities.angular_push, Uniform(0.4, 0.5), Per.AXIS, every=Uniform(1.0, 1.0)
+)
 
 
 def robots(count: int = 1, name: str = "quadruped") -> RobotBatch:
@@ -50,7 +52,7 @@ def robots(count: int = 1, name: str = "quadruped") -> RobotBatch:
 def everything(batch: RobotBatch, index: int) -> dict[str, np.ndarray]:
     model = batch.batch.get_model(index)
     fields = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
-    fields |= {name: values[index] for name, values in vars(batch.imperfections).items()}
+    fields |= {name: values[index] for name, values in vars(batch.sensor_errors).items()}
     return {k: v.copy() for k, v in fields.items() if isinstance(v, np.ndarray)}
 
 
@@ -96,20 +98,22 @@ def test_an_accelerometer_that_is_wrong_tilts_gravity():
     np.testing.assert_allclose(gravity, [-np.sin(angle), 0.0, -np.cos(angle)], atol=1e-12)
 
 
-def test_a_blow_turns_the_base_it_is_due_for():
-    struck, left = (WalkEnv(2, ROBOT, [TWIST], nthread=1) for _ in range(2))
+def test_an_angular_push_turns_the_base_it_is_due_for():
+    struck, left = (WalkEnv(2, ROBOT, [ANGULAR_PUSH], nthread=1) for _ in range(2))
     for env in (struck, left):
         env.reset(seed=5)
-        env.next_draw[:] = 100.0
+        env.randomiser.next_draw[:] = 100.0
         env.robots.qpos[:, 2] += 0.3  # in the air
-    struck.next_draw[0, 1] = 0.0
+    struck.randomiser.next_draw[0, 1] = 0.0
     for env in (struck, left):
-        env._disturb()
+        env.randomiser.advance(env.time, env.np_random)
+        assert env.pushed.tolist() == [False, env is struck]
     change = struck.robots.qvel - left.robots.qvel
     assert not change[0].any()
-    np.testing.assert_allclose(change[1, 3:6], struck.drawn["twist"][1])
+    drawn = struck.drawn["angular_push"]
+    np.testing.assert_allclose(change[1, 3:6], drawn[1])
     assert not change[1, :3].any() and not change[1, 6:].any()
-    assert (struck.drawn["twist"][1] >= 0.4).all() and np.isnan(struck.drawn["twist"][0]).all()
+    assert (drawn[1] >= 0.4).all() and np.isnan(drawn[0]).all()
 
 
 def test_nothing_compounds_and_nothing_else_changes():
@@ -133,7 +137,7 @@ def test_a_walk_goes_on_from_what_was_drawn():
     def steps(env: WalkEnv) -> list[np.ndarray]:
         return [env.step(np.full((4, N), 0.1, np.float32))[0] for _ in range(30)]
 
-    one, two = (WalkEnv(4, ROBOT, (*FURTHER, TWIST), nthread=1) for _ in range(2))
+    one, two = (WalkEnv(4, ROBOT, (*FURTHER, ANGULAR_PUSH), nthread=1) for _ in range(2))
     one.reset(seed=1)
     steps(one)
     state = one.get_state()
@@ -174,8 +178,8 @@ def test_each_gaits_list_suits_its_robot(name: str, gait: Any):
     (load,) = [v.distribution for v in gait.randomisation if v.name == "payload"]
     assert load.high / weight == pytest.approx(0.2 / 2.298, rel=0.02)
     assert load.low / weight == pytest.approx(-0.05 / 2.298, rel=0.02)
-    (shove,) = [v.distribution for v in gait.randomisation if v.name == "push"]
-    assert shove.high < gait.shove  # an evaluation's are harder
+    (push,) = [v.distribution for v in gait.randomisation if v.name == "push"]
+    assert push.high < gait.evaluation_push  # an evaluation's are harder
 
 
 def test_the_quadrupeds_list_is_the_one_that_it_was_trained_with():
@@ -198,7 +202,7 @@ def test_another_robot_beyond_its_training_stands_for_a_moment(name: str):
 def test_every_quantity_can_be_widened():
     for vary, possible in POSSIBLE.items():
         low, high = possible.bounds(ROBOT)
-        nominal = possible.nominal(ROBOT)
+        nominal = possible.nominal
         assert low <= nominal <= high, vary.__name__
         span = Uniform(max(low, nominal - 0.001), min(high, nominal + 0.001))
         (wide,) = widened([Variation(vary, span, possible.per[0])], ROBOT)
@@ -276,7 +280,7 @@ def test_an_environment_knows_what_it_drew():
         drawn["mass_scale.rear_right_shank"] * robots.model.body_mass[shank],
         robots.field("body_mass")[:, shank],
     )
-    np.testing.assert_array_equal(drawn["gyro_bias.z"], robots.imperfections.gyro_bias[:, 2])
+    np.testing.assert_array_equal(drawn["gyro_bias.z"], robots.sensor_errors.gyro_bias[:, 2])
     assert np.isnan(drawn["push.x"]).all()  # not yet
     assert {"mass_scale.world", "push.z"}.isdisjoint(drawn)
     before = {name: values.copy() for name, values in drawn.items()}

@@ -21,11 +21,11 @@ from surefoot.sim.randomisation import (
     Variation,
     describe,
     disturb,
+    fitted,
     randomise,
     read,
     replaced,
     require_fit,
-    suiting,
 )
 from surefoot.sim.reach import ReachEnv
 from surefoot.sim.robot_batch import RobotBatch
@@ -78,7 +78,7 @@ def snapshot(robots: RobotBatch, index: int) -> dict[str, np.ndarray]:
     names = [name for name in dir(model) if not name.startswith("_")]
     arrays = {name: getattr(model, name) for name in names}
     whole = {k: np.array(v) for k, v in arrays.items() if isinstance(v, np.ndarray)}
-    whole |= {k: v[index].copy() for k, v in vars(robots.imperfections).items()}
+    whole |= {k: v[index].copy() for k, v in vars(robots.sensor_errors).items()}
     return whole | {"qpos": robots.qpos[index].copy(), "qvel": robots.qvel[index].copy()}
 
 
@@ -173,7 +173,7 @@ def test_values_by_hand():
     np.testing.assert_allclose(field["dof_frictionloss"], [0] * 6 + [0.1] * N)
     np.testing.assert_allclose(field["dof_armature"], [0] * 6 + [0.0175] * N)
     np.testing.assert_allclose(field["actuator_delay"], 0.01)
-    assert robots.imperfections.imu_delay[0, 0] == 0.25  # of a control period of 20 ms
+    assert robots.sensor_errors.imu_delay[0, 0] == 0.25  # of a control period of 20 ms
 
 
 # --- consistency ------------------------------------------------------------------------------
@@ -247,11 +247,11 @@ def test_nothing_compounds():
             "armature": field("dof_armature")[:, 6:] / 0.014,
             "foot_friction": field("geom_friction")[:, robots.foot_geoms, 0],
             "command_delay": field("actuator_delay").copy(),
-            "imu_delay": robots.imperfections.imu_delay * ROBOT.control_period,
-            "encoder_offset": robots.imperfections.encoder_offset.copy(),
-            "gyro_bias": robots.imperfections.gyro_bias.copy(),
-            "imu_mounting": robots.imperfections.mounting.copy(),
-            "sensor_noise": robots.imperfections.noise.copy(),
+            "imu_delay": robots.sensor_errors.imu_delay * ROBOT.control_period,
+            "encoder_offset": robots.sensor_errors.encoder_offset.copy(),
+            "gyro_bias": robots.sensor_errors.gyro_bias.copy(),
+            "imu_mounting": robots.sensor_errors.mounting.copy(),
+            "sensor_noise": robots.sensor_errors.noise.copy(),
         }
 
     seen = []
@@ -292,7 +292,7 @@ def test_a_stronger_battery_makes_a_faster_motor():
     vary.supply_voltage(robots, np.array([0, 1]), np.array([[1.0], [0.9]]))
     robots.qvel[:, 6:] = 6.0
     robots.ctrl[:] += 1.0
-    robots.history[:, robots._history_ctrl] += 1.0
+    robots.delay_buffers[:, robots._buffered_ctrl] += 1.0
     robots.batch.forward()
     np.testing.assert_allclose(robots.joint_torque[0], 3 * (1.0 - 6 / 8.06), atol=1e-9)
     np.testing.assert_allclose(robots.joint_torque[1], 3 * (0.9 - 6 / 8.06), atol=1e-9)
@@ -324,7 +324,7 @@ def test_a_push_moves_only_the_robots_it_is_due_for():
     for env in (pushed, left):
         env.reset(seed=5)
         env.robots.qpos[:, 2] += 0.3  # in the air, where nothing else acts on the velocity
-    pushed.next_draw[0, 1] = 0.0
+    pushed.randomiser.next_draw[0, 1] = 0.0
     still = np.zeros((3, N), np.float32)
     pushed.step(still)
     left.step(still)
@@ -333,7 +333,7 @@ def test_a_push_moves_only_the_robots_it_is_due_for():
     assert (change[1, :2] >= 0.2 - 1e-6).all()
     assert (change[1, :2] <= 0.3 + 1e-6).all()
     np.testing.assert_allclose(change[1, 2:], 0.0, atol=1e-6)
-    assert pushed.next_draw[0, 1] == 1e6, "and not soon again"
+    assert pushed.randomiser.next_draw[0, 1] == 1e6, "and not soon again"
     np.testing.assert_array_equal(pushed.robots.joint_pos[0], left.robots.joint_pos[0])
 
 
@@ -343,9 +343,9 @@ def test_pushes_come_as_often_as_they_should():
     env.reset(seed=6)
     count = np.zeros(4)
     for _ in range(300):  # 6 s
-        before = env.next_draw.copy()
+        before = env.randomiser.next_draw.copy()
         env.step(np.zeros((4, N), np.float32))
-        moved = env.next_draw - before
+        moved = env.randomiser.next_draw - before
         count += moved[0] > 0
         assert ((moved == 0) | ((moved >= 0.2) & (moved <= 0.4))).all()
     np.testing.assert_allclose(count, 6 / 0.3, atol=4)
@@ -363,7 +363,7 @@ def arms(num_envs: int = 3, output: Output = "joint_target") -> RobotBatch:
 def test_each_lists_terms_fit_its_robots():
     require_fit(TRAINING, batch(1))
     require_fit(ARM_TRAINING, arms(1))
-    fitting = suiting(ARM_TRAINING, "joint_torque", load_robot("arm"))
+    fitting = fitted(ARM_TRAINING, "joint_torque", load_robot("arm"))
     require_fit(fitting, arms(1, "joint_torque"))
     left_out = {v.name for v in ARM_TRAINING} - {v.name for v in fitting}
     assert left_out == {"stiffness", "damping"}
@@ -491,7 +491,7 @@ def test_a_quantity_of_ones_own_is_not_judged():
     own = Variation(joint_colour, Uniform(-9.0, 9.0), Per.JOINT)
     draw(arms(), own, ids=[0, 2])
     assert seen == [(2, 4)]
-    assert suiting([own], "joint_target", ROBOT) == (own,)
+    assert fitted([own], "joint_target", ROBOT) == (own,)
 
 
 @pytest.mark.parametrize("name", [v.name for v in ARM_TRAINING])

@@ -77,7 +77,7 @@ def pushed_torque(torque: np.ndarray, velocity: np.ndarray) -> np.ndarray:
     """What the arm's motors give when they are told to, moving at `velocity` rad/s."""
     PUSHED.reset(np.array([0]), ARM.default_pose[None], velocity[None])
     PUSHED.ctrl[:] = torque
-    PUSHED.history[:, PUSHED._history_ctrl] = np.reshape(torque, (1, -1, 1))
+    PUSHED.delay_buffers[:, PUSHED._buffered_ctrl] = np.reshape(torque, (1, -1, 1))
     PUSHED.batch.forward()
     return PUSHED.joint_torque[0].copy()
 
@@ -156,7 +156,7 @@ def test_sensors_by_hand():
     robots.step(target)
     before = robots.angular_velocity.copy()
     robots.step(target)
-    now, wrong = robots.angular_velocity, robots.imperfections
+    now, wrong = robots.angular_velocity, robots.sensor_errors
     assert (now != before).all()
     wrong.imu_delay[:] = [[0.25], [0.0]]
     wrong.encoder_offset[:] = 0.02 * np.eye(2, N)
@@ -169,14 +169,14 @@ def test_sensors_by_hand():
 
 def test_a_crooked_imu_sees_a_little_of_down_along_y():
     robots = batch(1)
-    robots.imperfections.mounting[:] = [0.03, 0.0, 0.0]  # 0.03 rad about x
+    robots.sensor_errors.mounting[:] = [0.03, 0.0, 0.0]  # 0.03 rad about x
     gravity = robots.measure(np.random.default_rng(0))["gravity"]
     np.testing.assert_allclose(gravity[0], [0, 0.03, -1] / np.hypot(0.03, 1), atol=1e-9)
 
 
 def test_sensor_noise_has_the_deviations_it_says():
     robots = batch(4000)
-    robots.imperfections.noise[:] = 2.0
+    robots.sensor_errors.noise[:] = 2.0
     inputs = robots.measure(np.random.default_rng(0))
     expected = {"gyro": 0.1, "joint_pos": 0.004, "joint_vel": 0.2}
     for name, deviation in expected.items():

@@ -1,4 +1,4 @@
-"""Interquartile means and intervals, against scipy's and against what is known."""
+"""Interquartile means, intervals and rank correlations, against scipy's and what is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from surefoot.sim.statistics import interquartile_interval, interquartile_mean, share_interval
+from surefoot.sim.statistics import (
+    by_chance,
+    interquartile_interval,
+    interquartile_mean,
+    rank_correlation,
+    share_interval,
+)
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -72,3 +78,30 @@ def test_nobody_is_sure_of_a_share():
     assert share_interval(256, 256) == pytest.approx((0.9852, 1.0), abs=1e-4)
     low, high = share_interval(1, 1)
     assert low < 0.25 and high == 1.0
+
+
+def test_rank_correlations_by_hand():
+    rising = np.array([1.0, 2.0, 3.0, 4.0])
+    assert rank_correlation(rising, np.exp(rising)) == pytest.approx(1.0)
+    assert rank_correlation(rising, -(rising**3)) == pytest.approx(-1.0)
+    assert rank_correlation(rising, np.ones(4)) == 0.0
+    # Ranks 1, 2.5, 2.5, 4 against 1 to 4: 4.5 / √(4.5 · 5).
+    assert rank_correlation(np.array([0.0, 5.0, 5.0, 9.0]), rising) == pytest.approx(
+        4.5 / np.sqrt(4.5 * 5.0)
+    )
+
+
+def test_rank_correlation_is_scipys():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 9, 40).astype(float), rng.standard_normal(40)
+    assert rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+
+
+def test_chance_exceeds_its_bound_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    beyond = 0
+    for _ in range(200):
+        merit, drawn = rng.standard_normal(60), rng.standard_normal((10, 60))
+        largest = max(abs(rank_correlation(row, merit)) for row in drawn)
+        beyond += largest > by_chance(10, 60)
+    assert 1 <= beyond <= 22  # of 200 about 10

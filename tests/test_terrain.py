@@ -26,6 +26,13 @@ def test_lengths_are_multiples_of_the_robots_size():
     assert larger.tile == pytest.approx(3 * GROUND.tile)
 
 
+def test_which_tile_a_place_lies_on():
+    level, kind = np.meshgrid(np.arange(LEVELS), np.arange(len(KINDS)), indexing="ij")
+    for shift in (0.0, -GROUND.period, 2 * GROUND.period):
+        found = GROUND.tiles(GROUND.centre(level, kind) + 0.49 * GROUND.tile + shift)
+        np.testing.assert_array_equal(found, (level, kind))
+
+
 def test_the_first_level_is_level_and_the_last_the_hardest():
     for kind in range(len(KINDS)):
         assert not tile(0, kind).any()

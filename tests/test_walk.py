@@ -478,7 +478,7 @@ def test_without_randomisation_the_robot_is_nominal():
         np.testing.assert_array_equal(
             env.robots.field(name), np.broadcast_to(model, (3, *model.shape))
         )
-    assert all(not value.any() for value in vars(env.robots.imperfections).values())
+    assert all(not value.any() for value in vars(env.robots.sensor_errors).values())
     inputs = env.robots.measure(np.random.default_rng(1))
     np.testing.assert_array_equal(inputs["joint_pos"], env.robots.joint_pos)
     np.testing.assert_array_equal(inputs["gyro"], env.robots.angular_velocity)

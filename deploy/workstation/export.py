@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ...hardware.outputs import why_not
 from ...models.errors import PolicyError
-from ...models.observation import describe, input_widths, observe, remember, width
+from ...models.observation import describe, input_widths, observe, stack_observations, width
 from ...models.task import DeployableTask
 from ..contract import KEY, TOLERANCE, Contract, GoldenPair, robot_facts
 from ..controller import open_session
@@ -69,10 +69,10 @@ class DeployedPolicy(nn.Module):
         named = dict(zip(self.widths, inputs, strict=True))
         observation, next_state = observe(self.terms, named, torch), ()
         if "state" in named:
-            began, past = named["state"][:, :1], named["state"][:, 1:]
-            observation = remember(observation, past, began > 0.5, torch)
+            runs, previous = named["state"][:, :1], named["state"][:, 1:]
+            observation = stack_observations(observation, previous, runs < 0.5, torch)
             kept = observation[:, : -self.columns]
-            next_state = (torch.cat((torch.ones_like(began), kept), -1),)
+            next_state = (torch.cat((torch.ones_like(runs), kept), -1),)
         action = self.actor(observation)
         return action, self.offset + self.scale * action, *next_state
 

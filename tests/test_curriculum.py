@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from surefoot.models.errors import UsageError
 from surefoot.models.robot_file import load_robot
-from surefoot.sim.course import SCAN, SCAN_MIRRORED, Course
+from surefoot.sim.curriculum import SCAN, SCAN_MIRRORED, TerrainCurriculum
 from surefoot.sim.tasks import make_task
 from surefoot.sim.terrain import KINDS, LEVELS, Terrain, make_terrain, slopes_down
 from surefoot.sim.walk import WalkEnv
@@ -23,9 +23,9 @@ def env() -> WalkEnv:
     return env
 
 
-def course_of(env: WalkEnv) -> Course:
-    assert env.course is not None
-    return env.course
+def curriculum_of(env: WalkEnv) -> TerrainCurriculum:
+    assert env.curriculum is not None
+    return env.curriculum
 
 
 def still(env: WalkEnv) -> np.ndarray:
@@ -33,7 +33,7 @@ def still(env: WalkEnv) -> np.ndarray:
 
 
 def test_mujocos_ground_is_the_terrain(env: WalkEnv):
-    terrain = course_of(env).terrain
+    terrain = curriculum_of(env).terrain
     model = env.robots.model
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
@@ -57,10 +57,10 @@ def test_mujocos_ground_is_the_terrain(env: WalkEnv):
 
 
 def test_an_episode_begins_standing_on_the_tile_that_is_earned(env: WalkEnv):
-    course = course_of(env)
-    course.level[:] = LEVELS - 1
+    curriculum = curriculum_of(env)
+    curriculum.level[:] = LEVELS - 1
     env.reset()
-    tile = course.terrain.tile
+    tile = curriculum.terrain.tile
     assert (env.robots.qpos[:, 0] == (LEVELS - 0.5) * tile).all()
     np.testing.assert_allclose(env.robots.qpos[:, 1], (np.arange(len(KINDS)) + 0.5) * tile)
     assert (np.abs(env.foot_heights) < 0.03).all()
@@ -72,7 +72,7 @@ def test_an_episode_begins_standing_on_the_tile_that_is_earned(env: WalkEnv):
 
 
 def test_who_leaves_the_field_goes_on_at_its_other_side(env: WalkEnv):
-    terrain = course_of(env).terrain
+    terrain = curriculum_of(env).terrain
     for _ in range(20):
         env.step(still(env))
     env.robots.qpos[:, :2] += terrain.period * [1, -1]  # the same ground
@@ -89,57 +89,57 @@ def test_who_leaves_the_field_goes_on_at_its_other_side(env: WalkEnv):
 
 
 def test_levels_follow_how_it_went(env: WalkEnv):
-    course = course_of(env)
-    course.level[:] = 2
-    course.commanded[:] = [10, 10, 10, 10, 0, 10, 10]
-    course.walked[:] = [9, 7, 3, 9, 0, 9, 9]
+    curriculum = curriculum_of(env)
+    curriculum.level[:] = 2
+    curriculum.commanded[:] = [10, 10, 10, 10, 0, 10, 10]
+    curriculum.walked[:] = [9, 7, 3, 9, 0, 9, 9]
     env.ticks[:] = env.episode_ticks
     env.ticks[3] = 5  # fell
     env._reset(np.arange(env.num_envs))  # as episodes that end do
-    assert course.level.tolist() == [3, 2, 1, 1, 2, 3, 3]
-    assert not course.walked.any() and not course.commanded.any()
+    assert curriculum.level.tolist() == [3, 2, 1, 1, 2, 3, 3]
+    assert not curriculum.walked.any() and not curriculum.commanded.any()
 
 
 def test_a_way_is_counted_along_the_command(env: WalkEnv):
-    course = course_of(env)
+    curriculum = curriculum_of(env)
     velocity, command = np.zeros((7, 2)), np.zeros((7, 2))
     velocity[:3] = [[0.3, 0.4], [0.3, 0.4], [-0.2, 0.0]]
     command[:3] = [[0.3, 0.4], [0.5, 0.0], [0.1, 0.0]]
     velocity[3] = [0.2, 0.0]  # commanded nowhere
     for _ in range(10):
-        course.follow(velocity, command, 0.1)
-    assert course.walked[:4] == pytest.approx([0.5, 0.3, -0.2, 0.0])
-    assert course.commanded[:4] == pytest.approx([0.5, 0.5, 0.1, 0.0])
+        curriculum.follow(velocity, command, 0.1)
+    assert curriculum.walked[:4] == pytest.approx([0.5, 0.3, -0.2, 0.0])
+    assert curriculum.commanded[:4] == pytest.approx([0.5, 0.5, 0.1, 0.0])
 
 
 def test_what_the_critic_sees_of_a_slope():
     heights = np.zeros((100, 100))
     heights[:, :] = 0.1 * np.arange(100)[:, None]  # rises by 0.1 m a metre of x
-    course = Course(Terrain(heights, spacing=1.0), 2, size=2.0)
+    curriculum = TerrainCurriculum(Terrain(heights, spacing=1.0), 2, size=2.0)
     middle = np.array([[50.0, 50.0]] * 2)
-    ahead = course.scan(middle, np.array([0.0, np.pi / 2])) - 5.0
+    ahead = curriculum.scan(middle, np.array([0.0, np.pi / 2])) - 5.0
     assert ahead[0] == pytest.approx(0.2 * SCAN[:, 0])  # facing up the slope
     assert ahead[1] == pytest.approx(-0.2 * SCAN[:, 1])  # what is to the left lies behind, in x
     assert (SCAN[SCAN_MIRRORED] == SCAN * [1, -1]).all()
 
 
 def test_a_reset_with_a_seed_begins_all_anew(env: WalkEnv):
-    first, level = env.robots.qpos.copy(), course_of(env).level.copy()
+    first, level = env.robots.qpos.copy(), curriculum_of(env).level.copy()
     for _ in range(20):
         env.step(still(env))
-    course_of(env).level[:] = 3  # as episodes in between may have earned it
+    curriculum_of(env).level[:] = 3  # as episodes in between may have earned it
     env.reset(seed=2)
     np.testing.assert_array_equal(env.robots.qpos, first)
-    np.testing.assert_array_equal(course_of(env).level, level)
+    np.testing.assert_array_equal(curriculum_of(env).level, level)
 
 
 def test_a_reset_without_a_seed_is_no_fall(env: WalkEnv):
-    course_of(env).level[:] = 3
+    curriculum_of(env).level[:] = 3
     env.set_commands(np.tile([0.3, 0.0, 0.0], (env.num_envs, 1)))
     for _ in range(20):
         env.step(still(env))
     env.reset()
-    assert (course_of(env).level == 3).all()
+    assert (curriculum_of(env).level == 3).all()
 
 
 def test_the_curriculum_survives_a_resume():
@@ -149,12 +149,12 @@ def test_the_curriculum_survives_a_resume():
         for _ in range(ticks):
             action = rng.standard_normal((env.num_envs, N)).astype(np.float32)
             observation, reward, *_ = env.step(action)
-            found += [observation, reward, env.privileged, course_of(env).level.copy()]
+            found += [observation, reward, env.privileged, curriculum_of(env).level.copy()]
         return found
 
     one, two = (WalkEnv(9, ROBOT, nthread=1, terrain=True) for _ in range(2))
     one.reset(seed=1)
-    course_of(one).level[:] = np.arange(9) % LEVELS
+    curriculum_of(one).level[:] = np.arange(9) % LEVELS
     episode(one, 20, seed=3)
     one.ticks[:] = one.episode_ticks - 10 - 3 * np.arange(9)  # near their ends
     state = one.get_state()
@@ -168,7 +168,7 @@ def test_the_curriculum_survives_a_resume():
 
 
 def test_the_level_is_a_curve_of_the_training(env: WalkEnv):
-    course_of(env).level[:] = 4
+    curriculum_of(env).level[:] = 4
     env.ticks[:] = env.episode_ticks - 1
     *_, infos = env.step(still(env))
     assert infos["statistics"]["terrain/level"].tolist() == [4.0] * len(KINDS)
@@ -183,12 +183,12 @@ def test_a_task_without_terrain_says_which_has_it():
 
 def test_the_robot_stands_on_the_steepest_slope():
     env = WalkEnv(1, ROBOT, randomisation=(), nthread=1, terrain=True)
-    course = course_of(env)
-    course.kind[:], course.level[:] = KINDS.index(slopes_down), LEVELS - 1
+    curriculum = curriculum_of(env)
+    curriculum.kind[:], curriculum.level[:] = KINDS.index(slopes_down), LEVELS - 1
     env.reset(seed=0)
-    env.robots.qpos[:, 0] += 0.25 * course.terrain.tile  # from the platform to the slope
+    env.robots.qpos[:, 0] += 0.25 * curriculum.terrain.tile  # from the platform to the slope
     env.robots.qpos[:, 2] = env.standing_height + 0.06  # no foot in the ground
-    env.robots.qpos[:, 2] += course.terrain.height(env.robots.qpos[:, :2])
+    env.robots.qpos[:, 2] += curriculum.terrain.height(env.robots.qpos[:, :2])
     for _ in range(100):
         _, _, terminated, _, _ = env.step(still(env))
         assert not terminated.any()
@@ -198,4 +198,4 @@ def test_the_robot_stands_on_the_steepest_slope():
 def test_terrain_of_the_robots_size():
     env = WalkEnv(1, ROBOT, nthread=1, terrain=True)
     same = make_terrain(env.standing_height)
-    np.testing.assert_array_equal(course_of(env).terrain.heights, same.heights)
+    np.testing.assert_array_equal(curriculum_of(env).terrain.heights, same.heights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .terrain import KINDS, Terrain, promoted
+from .terrain import KINDS, Terrain, promoted, tile_names
 
 # What the critic sees of the ground, ahead and to the left, in standing heights: three rows of
 # three, from behind to ahead, each from right to left.
@@ -12,7 +12,7 @@ SCAN = np.array([(x, y) for x in (-1.5, 0.0, 1.5) for y in (-1.0, 0.0, 1.0)])
 SCAN_MIRRORED = np.array([2, 1, 0, 5, 4, 3, 8, 7, 6])  # left for right
 
 
-class Course:
+class TerrainCurriculum:
     """N robots on a terrain, each among tiles of its kind. Arrays of shape (N,)."""
 
     def __init__(self, terrain: Terrain, num_envs: int, size: float) -> None:
@@ -43,9 +43,8 @@ class Course:
             self.level[:] = self._first_level
 
     def names(self) -> dict[str, np.ndarray]:
-        """What each robot begins on: the kind by its name, the level from 1. Each str, (N,)."""
-        kinds = np.array([kind.__name__ for kind in KINDS])
-        return {"kind": kinds[self.kind], "level": (self.level + 1).astype(str)}
+        """What each robot begins on, as `tile_names` has it. Each str, (N,)."""
+        return tile_names(self.level, self.kind)
 
     def begin(self, ids: np.ndarray, survived: np.ndarray) -> np.ndarray:
         """Where the next episodes of robots `ids` begin, x and y [m]. Shapes (k,) → (k, 2).
