@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ..models.errors import UsageError
 from ..models.robot import Robot
-from .quantities import POSSIBLE, Per, foot_friction, push
+from .quantities import QUANTITIES, Per, foot_friction, push
 from .randomisation import Uniform, Variation, bounds
 from .servos import training_model
 
@@ -56,11 +56,11 @@ def widened(
 
 
 def _wide(variation: Variation, by: float) -> Uniform:
-    possible = POSSIBLE.get(variation.vary)
+    possible = QUANTITIES.get(variation.vary)
     if possible is None:
         raise UsageError(
             f"evaluation: found the variation {variation.name}, "
-            f"allowed to be widened are {', '.join(vary.__name__ for vary in POSSIBLE)}"
+            f"allowed to be widened are {', '.join(vary.__name__ for vary in QUANTITIES)}"
         )
 
     def widened(value: float) -> float:

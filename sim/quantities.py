@@ -184,7 +184,7 @@ class Per(Enum):
 
 
 @dataclass(frozen=True)
-class Possible:
+class Quantity:
     """What a term may be drawn from, what for, and what a robot must have for it."""
 
     low: float
@@ -217,25 +217,25 @@ _SENSORS, _CONTACTS = (Per.ROBOT, Per.SENSOR), "contact sensors"
 
 def _factor(
     per: tuple[Per, ...], needs: str = "", low: float = 1e-3, recurs: bool = True
-) -> Possible:
-    return Possible(low, 1e3, per, needs, nominal=1.0, factor=True, recurs=recurs)
+) -> Quantity:
+    return Quantity(low, 1e3, per, needs, nominal=1.0, factor=True, recurs=recurs)
 
 
 def _offset(
     per: tuple[Per, ...], unit: str, needs: str = "", most: float = math.inf, recurs: bool = True
-) -> Possible:
-    return Possible(-most, most, per, needs, unit, recurs=recurs)
+) -> Quantity:
+    return Quantity(-most, most, per, needs, unit, recurs=recurs)
 
 
 def _amount(
     per: tuple[Per, ...], unit: str, needs: str = "", recurs: bool = True, periods: float = math.inf
-) -> Possible:
-    return Possible(0.0, math.inf, per, needs, unit, recurs=recurs, periods=periods)
+) -> Quantity:
+    return Quantity(0.0, math.inf, per, needs, unit, recurs=recurs, periods=periods)
 
 
 # What changes masses would compound within an episode, or leave derived constants behind.
-POSSIBLE: Mapping[Vary, Possible] = {
-    foot_friction: Possible(0.0, 10.0, _ONE, "feet", "", 0.8, factor=True),
+QUANTITIES: Mapping[Vary, Quantity] = {
+    foot_friction: Quantity(0.0, 10.0, _ONE, "feet", "", 0.8, factor=True),
     mass_scale: _factor(_BODIES, recurs=False),
     payload: _offset(_ONE, "kg", _BASE, recurs=False),
     held_mass: _amount(_ONE, "kg", recurs=False),
@@ -247,7 +247,7 @@ POSSIBLE: Mapping[Vary, Possible] = {
     joint_friction: _factor(_JOINTS, low=0.0),
     joint_damping: _amount(_JOINTS, "N·m·s/rad"),
     armature: _factor(_JOINTS, recurs=False),
-    command_delay: Possible(0.0, MAX_DELAY, _JOINTS, unit="s", nominal=DELAY),
+    command_delay: Quantity(0.0, MAX_DELAY, _JOINTS, unit="s", nominal=DELAY),
     imu_delay: _amount(_ONE, "s", _IMU, periods=1.0),
     joint_delay: _amount(_ONE, "s", periods=1.0),
     contact_delay: _amount(_ONE, "s", _CONTACTS, periods=1.0),
@@ -265,4 +265,4 @@ POSSIBLE: Mapping[Vary, Possible] = {
 
 def unit_of(name: str) -> str:
     """The unit of a quantity by its name; × for a factor, nothing where none is known."""
-    return next((p.unit for vary, p in POSSIBLE.items() if vary.__name__ == name), "")
+    return next((p.unit for vary, p in QUANTITIES.items() if vary.__name__ == name), "")

@@ -21,7 +21,7 @@ from ..models.robot import Robot
 from .quantities import (
     BASE,
     PARTS,
-    POSSIBLE,
+    QUANTITIES,
     Per,
     Vary,
     armature,
@@ -66,7 +66,7 @@ class Variation:
 
     Raises:
         UsageError: what is no function, no `Uniform` of two numbers in their order or no `Per`;
-            values or a part of the robot that are not `POSSIBLE` for it.
+            values or a part of the robot that are not `QUANTITIES` for it.
     """
 
     vary: Vary
@@ -81,7 +81,7 @@ class Variation:
                 f"{self.name}: found it every {self.every.low:g} to {self.every.high:g} s, "
                 "allowed is more than 0, the shorter first"
             )
-        if (possible := POSSIBLE.get(self.vary)) is None:  # somebody's own
+        if (possible := QUANTITIES.get(self.vary)) is None:  # somebody's own
             return
         low, high = self.distribution.low, self.distribution.high
         if low > high:
@@ -99,7 +99,7 @@ class Variation:
                 f"allowed is one per {' or '.join(per.value for per in possible.per)}"
             )
         if self.every and not possible.recurs:
-            able = ", ".join(vary.__name__ for vary, p in POSSIBLE.items() if p.recurs)
+            able = ", ".join(vary.__name__ for vary, p in QUANTITIES.items() if p.recurs)
             raise UsageError(f"{self.name}: found it during an episode, allowed there are {able}")
 
     @property
@@ -112,7 +112,7 @@ def _require_kinds(variation: Variation) -> None:
     """Raise UsageError where a field is of another kind than it must be: Python would not tell."""
     vary, per = variation.vary, variation.per
     if not callable(vary) or not hasattr(vary, "__name__"):
-        named = ", ".join(each.__name__ for each in POSSIBLE)
+        named = ", ".join(each.__name__ for each in QUANTITIES)
         raise UsageError(
             f"randomisation: found {vary!r}, allowed is one of the functions {named} of "
             "surefoot.sim.quantities, or one of your own"
@@ -143,11 +143,12 @@ def require_fit(variations: Sequence[Variation], robots: RobotBatch) -> None:
                 "`replaced` puts one in the other's place"
             )
     for variation in variations:
-        possible = POSSIBLE.get(variation.vary)
+        possible = QUANTITIES.get(variation.vary)
         if possible is None:
             continue
         if possible.needs and not PARTS[possible.needs](robots):
-            fit = [v.__name__ for v, p in POSSIBLE.items() if not p.needs or PARTS[p.needs](robots)]
+            able = [v for v, p in QUANTITIES.items() if not p.needs or PARTS[p.needs](robots)]
+            fit = [vary.__name__ for vary in able]
             raise UsageError(
                 f"randomisation: found {variation.name} for {robot.name}, a robot without "
                 f"{possible.needs}, allowed are {', '.join(fit)}"
@@ -167,7 +168,7 @@ def bounds(
     """The least and the greatest value of one of the variations of a robot: a delay has its
     buffer, and of the base `LEFT` stays when it is lightest.
     """
-    least, most = POSSIBLE[variation.vary].bounds(robot)
+    least, most = QUANTITIES[variation.vary].bounds(robot)
     if variation.vary is payload:
         scales = [v.distribution.low for v in variations if v.vary is mass_scale]
         least = -(1 - LEFT) * min([1.0, *scales]) * float(model.body_mass[BASE])
@@ -250,7 +251,7 @@ def fitted(variations: Sequence[Variation], output: Output, robot: Robot) -> tup
     """
 
     def cut(variation: Variation) -> Variation:
-        if (possible := POSSIBLE.get(variation.vary)) is None:  # somebody's own
+        if (possible := QUANTITIES.get(variation.vary)) is None:  # somebody's own
             return variation
         span, (_, most) = variation.distribution, possible.bounds(robot)
         return replace(variation, distribution=Uniform(min(span.low, most), min(span.high, most)))
@@ -311,7 +312,7 @@ def read(rows: Sequence[Mapping[str, Any]]) -> tuple[Variation, ...]:
     Raises:
         UsageError: a term or a part that there is not, or values that are not possible for it.
     """
-    terms, parts = {vary.__name__: vary for vary in POSSIBLE}, {per.value: per for per in Per}
+    terms, parts = {vary.__name__: vary for vary in QUANTITIES}, {per.value: per for per in Per}
     for row in rows:
         for found, allowed in ((row["what"], terms), (row["per"], parts)):
             if found not in allowed:

@@ -22,6 +22,7 @@ from ..models.task import CommandPart
 from .randomisation import ARM_TRAINING, Variation, fitted
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
+from .servos import SUBSTEPS
 
 # Lengths suit an arm of the shipped one's size, which reaches 0.37 m from its shoulder.
 
@@ -88,6 +89,7 @@ class ReachEnv(RobotEnv):
         nthread: int = 0,
         output: Output = "joint_target",
         history: int = 1,
+        substeps: int = SUBSTEPS,
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
@@ -100,6 +102,7 @@ class ReachEnv(RobotEnv):
             nthread: threads that step the physics; 0: as many as there are processors.
             output: what actions stand for.
             history: observations that the actor sees.
+            substeps: of the physics, a control period.
 
         Raises:
             RobotFileError: robot.toml or the MJCF describes no possible robot.
@@ -107,7 +110,7 @@ class ReachEnv(RobotEnv):
                 nothing for one of the variations; or no such history.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
-        robots = RobotBatch(robot, num_envs, nthread, output)
+        robots = RobotBatch(robot, num_envs, nthread, output, substeps=substeps)
         if randomisation is None:
             randomisation = fitted(ARM_TRAINING, output, robot)
         self.tip_position = tip_position(robots)

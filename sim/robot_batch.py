@@ -44,6 +44,7 @@ class RobotBatch:
         nthread: int = 0,
         output: Output = "joint_target",
         terrain: Terrain | None = None,
+        substeps: int = SUBSTEPS,
     ) -> None:
         """Nominal robots with perfect sensors, all at the model's `qpos0`.
 
@@ -54,6 +55,7 @@ class RobotBatch:
                 depend on it.
             output: what `step` takes.
             terrain: the ground; None: level.
+            substeps: of the physics, a control period.
 
         Raises:
             RobotFileError: the MJCF has other joints than robot.toml, another order of them, or
@@ -61,10 +63,10 @@ class RobotBatch:
                 not in it.
         """
         self.robot, self.terrain = robot, terrain
-        self.num_envs = num_envs
+        self.num_envs, self.substeps = num_envs, substeps
         self.output: Output = output
         self.floating = robot.imu is not None
-        self.model = training_model(robot, output, terrain)
+        self.model = training_model(robot, output, terrain, substeps)
         _require_joint_order(self.model, robot)
         n = len(robot.joints)
         self.joint_qpos = slice(self.model.nq - n, None)  # the joints' part of qpos
@@ -163,7 +165,7 @@ class RobotBatch:
         if self.output == "joint_target":
             command = command - self.sensor_errors.encoder_offset
         self.ctrl[:] = command
-        self.batch.step(nstep=SUBSTEPS)
+        self.batch.step(nstep=self.substeps)
         self._sense(slice(None))
 
     def measure(self, rng: np.random.Generator) -> dict[str, np.ndarray]:

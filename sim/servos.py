@@ -20,7 +20,7 @@ from ..models.robot import Robot
 from .terrain import Terrain
 from .world import add_contact_sensors, build_spec
 
-SUBSTEPS = 2  # of the physics, a control period; docs/training.md says what it costs
+SUBSTEPS = 2  # of the physics, a control period, in training; docs/training.md says what it costs
 DELAY = 0.01  # of a command on its way to the servo [s]
 MAX_DELAY = 0.02  # of one that varies [s]
 CONTROLLER_KP, CONTROLLER_KD, VMAX = 4, 6, 7  # columns of a dcmotor's gainprm
@@ -31,14 +31,18 @@ INPUT = {
 
 
 def training_model(
-    robot: Robot, output: Output = "joint_target", terrain: Terrain | None = None
+    robot: Robot,
+    output: Output = "joint_target",
+    terrain: Terrain | None = None,
+    substeps: int = SUBSTEPS,
 ) -> mujoco.MjModel:
     """The model that policies are trained on: the robot in its world, with servos for `output`.
 
-    Its last sensors are the robot's contact sensors, in their order.
+    Its physics takes `substeps` in a control period. Its last sensors are the robot's contact
+    sensors, in their order.
     """
     spec = build_spec(robot, terrain)
-    timestep = robot.control_period / SUBSTEPS
+    timestep = robot.control_period / substeps
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.solver = mujoco.mjtSolver.mjSOL_PGS

@@ -23,6 +23,7 @@ from .walk import WalkEnv
 from .walk_measures import WalkMeasures
 
 COMMAND_PERIOD = 5.0  # [s]
+SUBSTEPS = 10  # of the physics, a control period: training's few add to what torque costs
 TERRAIN_SEED = 1  # other rough ground and other blocks than in training, whose seed is 0
 
 Make = Callable[[int, Robot, Sequence[Variation]], Any]  # N, robot, variations → environment
@@ -46,7 +47,7 @@ def walking(robot: Robot, output: Output) -> Trial:
     """Velocities to follow."""
     gait = gait_of(robot)
     return Trial(
-        make=lambda count, robot, variations: WalkEnv(count, robot, variations, output=output),
+        make=partial(WalkEnv, output=output, substeps=SUBSTEPS),
         nominal=FRICTION_ONLY,
         pushes=recurring_pushes(gait.evaluation_push),
         training=fitted(gait.randomisation, output, robot),
@@ -63,7 +64,15 @@ def walking_on_terrain(
     count: int, robot: Robot, variations: Sequence[Variation], output: Output = "joint_target"
 ) -> WalkEnv:
     """Robots that begin on every kind of ground at every level, dealt out in turn."""
-    env = WalkEnv(count, robot, variations, terrain=True, terrain_seed=TERRAIN_SEED, output=output)
+    env = WalkEnv(
+        count,
+        robot,
+        variations,
+        terrain=True,
+        terrain_seed=TERRAIN_SEED,
+        output=output,
+        substeps=SUBSTEPS,
+    )
     assert env.curriculum
     env.curriculum.deal()
     return env
@@ -72,7 +81,7 @@ def walking_on_terrain(
 def reaching(robot: Robot, output: Output) -> Trial:
     """Goals for the tip of an arm."""
     return Trial(
-        make=lambda count, robot, variations: ReachEnv(count, robot, variations, output=output),
+        make=partial(ReachEnv, output=output, substeps=SUBSTEPS),
         nominal=(),
         pushes=(),
         training=fitted(ARM_TRAINING, output, robot),

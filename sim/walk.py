@@ -21,6 +21,7 @@ from .gaits import Gait, RewardWeights, gait_of
 from .randomisation import Variation, fitted
 from .robot_batch import RobotBatch
 from .robot_env import RobotEnv
+from .servos import SUBSTEPS
 from .symmetry import left_right_mirror
 from .terrain import make_terrain
 from .walker import require_feet, walking_terms
@@ -67,6 +68,7 @@ class WalkEnv(RobotEnv):
         terrain_seed: int = 0,
         history: int = 1,
         output: Output = "joint_target",
+        substeps: int = SUBSTEPS,
     ) -> None:
         """The environments; call `reset` before the first `step`.
 
@@ -82,6 +84,7 @@ class WalkEnv(RobotEnv):
             terrain_seed: of what is random on it.
             history: observations that the actor sees.
             output: what actions stand for.
+            substeps: of the physics, a control period.
 
         Raises:
             RobotFileError: robot.toml or the MJCF describes no possible robot.
@@ -89,13 +92,13 @@ class WalkEnv(RobotEnv):
                 torques are asked of one without contact sensors; or no such history.
         """
         robot = load_robot(robot) if isinstance(robot, str) else robot
-        robots = RobotBatch(robot, num_envs, nthread, output)
+        robots = RobotBatch(robot, num_envs, nthread, output, substeps=substeps)
         # Of the base in the standing pose [m].
         self.standing_height = height = float(pose_on_floor(robots.model, robot.default_pose)[2])
         if terrain:  # its heights are multiples of the robot's
             ground = make_terrain(height, terrain_seed)
             self.curriculum = TerrainCurriculum(ground, num_envs, height)
-            robots = RobotBatch(robot, num_envs, nthread, output, ground)
+            robots = RobotBatch(robot, num_envs, nthread, output, ground, substeps)
         self.gait = gait = gait or gait_of(robot)
         require_feet(robots, gait.feet)
         self.clock_period, self.commands = gait.period, gait.commands

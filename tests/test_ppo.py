@@ -258,7 +258,7 @@ def test_learns_to_go_to_the_origin(tmp_path: Path):
     assert last.episode == {"end/away": 0.0, "end/time_limit": 1.0}
     # The learning rate follows the budget.
     assert first.learning_rate == 5e-3
-    assert last.learning_rate == pytest.approx(5e-4 + (5e-3 - 5e-4) / 40)
+    assert last.learning_rate == pytest.approx(5e-5 + (5e-3 - 5e-5) / 40)
     assert torch.equal(load_policy(tmp_path / "checkpoint.pt")(obs), trained.policy(obs))
     assert json.loads((tmp_path / "config.json").read_text())["config"]["num_envs"] == 64
 
@@ -355,7 +355,7 @@ def test_a_budget_of_minutes_is_spent_by_the_clock_given(tmp_path: Path):
     )
     # After updates 1 … 5: 6, 12, 18, 24, 30 s of 30 s.
     assert (trained.iterations, trained.elapsed) == (5, 30.0)
-    assert rates == pytest.approx([1e-3, 9e-4, 8e-4, 7e-4, 6e-4])
+    assert rates == pytest.approx([6e-4, 4.9e-4, 3.8e-4, 2.7e-4, 1.6e-4])
 
 
 def test_a_session_that_makes_no_sense_is_refused(tmp_path: Path):

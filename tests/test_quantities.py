@@ -12,7 +12,7 @@ from surefoot.models.robot_file import load_robot
 from surefoot.sim import quantities
 from surefoot.sim.conditions import widened
 from surefoot.sim.gaits import BIPED, GO1, QUADRUPED, gait_of
-from surefoot.sim.quantities import POSSIBLE
+from surefoot.sim.quantities import QUANTITIES
 from surefoot.sim.randomisation import (
     TRAINING,
     Per,
@@ -200,7 +200,7 @@ def test_another_robot_beyond_its_training_stands_for_a_moment(name: str):
 
 
 def test_every_quantity_can_be_widened():
-    for vary, possible in POSSIBLE.items():
+    for vary, possible in QUANTITIES.items():
         low, high = possible.bounds(ROBOT)
         nominal = possible.nominal
         assert low <= nominal <= high, vary.__name__
