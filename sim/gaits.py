@@ -96,7 +96,7 @@ GO1 = Gait(
     action_scale=0.25,
     action_limit=16.0,
     weights=RewardWeights(
-        gait=2.0, orientation=-5.0, height=-15.0, slip=-0.03, torque=-5e-5, action_rate=-0.01
+        gait=2.0, orientation=-12.0, height=-15.0, slip=-0.03, torque=-5e-5, action_rate=-0.01
     ),
     randomisation=GO1_TRAINING,
     evaluation_push=0.7,
@@ -109,7 +109,7 @@ BIPED = Gait(
     swing_tolerance=0.02,
     command_range=(0.3, 0.15, 0.6),
     track_sigma2=0.03,
-    turn_sigma2=0.25,
+    turn_sigma2=0.06,
     min_height=0.16,
     action_scale=0.3,
     action_limit=6.0,
@@ -120,10 +120,11 @@ BIPED = Gait(
         height=-10.0,
         slip=-0.1,
         torque=-0.002,
-        action_rate=-0.005,
-        limited=-0.01,
+        action_rate=-0.02,
+        limited=-0.03,
     ),
     randomisation=BIPED_TRAINING,
+    evaluation_push=0.3,
 )
 GAITS = {"go1": GO1, "biped": BIPED}  # by robot
 
