@@ -21,7 +21,7 @@ from .checks import who
 from .contract_table import BOUNDS, EQUAL, FORMAT, FRAMES, checked
 
 KEY = "surefoot"
-TOLERANCE = 1e-5  # between frameworks, and of the golden pairs
+TOLERANCE = 1e-5  # between frameworks, and of the golden pairs, in parts of the largest action
 MOST_TICKS = 1e6  # until the clock wraps: float32 could not tell more of them apart
 
 

@@ -132,9 +132,25 @@ def test_the_metadata_is_complete(exported, task: WalkEnv):
     ]  # fmt: skip
     assert table["terms"][2]["offset"] == table["default_pose"]
     assert table["training"] == TRAINING
-    assert table["tolerance"] == TOLERANCE == 1e-5
+    actions = [pair["outputs"]["action"] for pair in table["golden"]]
+    assert TOLERANCE == 1e-5  # in parts of the largest action of all, golden or not
+    assert 1e-5 * max(1.0, np.abs(actions).max()) <= table["tolerance"] < 1e-4
     assert {"gyro", "gravity", "command", "joint", "base"} == set(table["frames"])
     assert table["initial_state"] is None
+
+
+def test_the_tolerance_grows_with_the_actions(task: WalkEnv, tmp_path: Path):
+    actor = random_actor(task, mirrored=False)
+    last = actor.network[-1]
+    assert isinstance(last, nn.Linear)
+    found = []
+    for size in (0.0, 7.0, 40.0):  # an actor of constant actions
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.fill_(size)
+        contract = export_policy(actor, task, tmp_path / "policy.onnx", TRAINING)
+        found.append(contract.tolerance)
+    assert found == pytest.approx([1e-5, 7e-5, 40e-5])
 
 
 def test_the_wires_have_names_and_the_batch_is_free(exported):

@@ -94,7 +94,7 @@ def export_policy(
         raise PolicyError(why)
     module = DeployedPolicy(actor, task).eval()
     model = _to_onnx(module)
-    golden = _compare(module, model, task, seed)
+    golden, size = _compare(module, model, task, seed)
     contract = Contract(
         robot=task.robot.name,
         **robot_facts(task.robot, task.output),
@@ -105,6 +105,7 @@ def export_policy(
         terms=describe(task.terms),
         initial_state=module.initial_state,
         training=training,
+        tolerance=TOLERANCE * size,
         golden=golden,
     )
     path.write_bytes(_with_contract(model, contract))
@@ -155,11 +156,14 @@ def _to_onnx(module: DeployedPolicy) -> bytes:
 
 def _compare(
     module: DeployedPolicy, model: bytes, task: DeployableTask, seed: int
-) -> list[GoldenPair]:
-    """Drive `task` with ONNX Runtime, compare with torch at every tick, keep some pairs."""
+) -> tuple[list[GoldenPair], float]:
+    """Drive `task` with ONNX Runtime, compare with torch at every tick, keep some pairs.
+
+    Also returns the size of the largest action, at least 1: float32 errs by parts of it.
+    """
     session = open_session(model)
     task.reset(seed=seed)
-    golden = []
+    golden, size = [], 1.0
     first = np.array(module.initial_state or [], np.float32)
     state = np.tile(first, (task.num_envs, 1))
     for tick in range(CHECK_TICKS):
@@ -169,14 +173,15 @@ def _compare(
         with torch.no_grad():
             outputs = module(*(torch.from_numpy(feed) for feed in feeds.values()))
             expected = [output.numpy() for output in outputs]
+        size = max(size, float(np.abs(expected[0]).max()))
         for name, ours, theirs in zip(module.outputs, found, expected, strict=True):
             if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
                 raise PolicyError(f"export: '{name}' is not finite at tick {tick}")
             error = float(np.abs(ours - theirs).max())
-            if not error <= TOLERANCE:
+            if not error <= TOLERANCE * size:
                 raise PolicyError(
                     f"export: '{name}' of ONNX Runtime and of torch differ by {error:.3g} "
-                    f"at tick {tick}, allowed is {TOLERANCE:g}"
+                    f"at tick {tick}, allowed is {TOLERANCE * size:.2g}"
                 )
         if tick in GOLDEN_TICKS:
             single = {name: feed[:1] for name, feed in feeds.items()}
@@ -190,4 +195,4 @@ def _compare(
         _, _, terminated, truncated, _ = task.step(found[0])
         if module.initial_state:
             state = np.where((terminated | truncated)[:, None], first, found[2])
-    return golden
+    return golden, size
