@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from surefoot import __version__
 from surefoot.__main__ import VERBS, main
+from surefoot.models.robot_file import available_robots
 from tiny_policy import tiny_policy
 from verbs import refuse, succeed
 
@@ -31,7 +32,7 @@ def policy(tmp_path: Path) -> str:
 
 UNITS = {
     "train": ["[min]", "environment steps", "--num-envs"],
-    "evaluate": ["walking episode lasts 20 s", "0.5 m/s"],
+    "evaluate": ["walk lasts 20 s", "0.5 m/s"],
     "play": ["[m/s]", "[rad/s]", "127.0.0.1"],
     "export": ["ONNX"],
     "emulate": ["every 20 ms"],
@@ -52,6 +53,8 @@ def test_every_verb_has_help_with_units(verb: str, capsys: pytest.CaptureFixture
     assert f"surefoot {verb}" in text
     for word in UNITS[verb]:
         assert word in text, word
+    if "--robot" in text:
+        assert all(name in text for name in available_robots())
 
 
 def test_help_of_train_lists_the_options_of_the_algorithm(capsys: pytest.CaptureFixture[str]):
@@ -201,7 +204,7 @@ def test_emulate_refuses_a_robot_that_is_none(capsys):
 
 
 def test_evaluate_refuses(capsys, policy: str):
-    assert "there is no policy file" in refuse(capsys, "evaluate", "none.onnx")
+    assert "none.onnx: found nothing, allowed is" in refuse(capsys, "evaluate", "none.onnx")
     Path("text.onnx").write_text("nothing")
     assert "text.onnx: not a policy" in refuse(capsys, "evaluate", "text.onnx")
     assert "--episodes: found 0" in refuse(capsys, "evaluate", policy, "--episodes", "0")
@@ -217,7 +220,7 @@ def test_train_refuses(capsys, tmp_path: Path):
         line = refuse(capsys, "train", "walk", flag, value, "--run", "new")
         assert f"{flag}: found" in line
     assert "there is no robot" in refuse(capsys, "train", "walk", "--robot", "spot")
-    assert "environment: " in refuse(capsys, "train", "fly")
+    assert "task: found fly, allowed are walk, " in refuse(capsys, "train", "fly")
     assert "found Discrete(2)" in refuse(capsys, "train", "CartPole-v1", "--algo", "sac")
     for flag in ("--num-envs", "--updates-per-step", "--batch-size", "--buffer-size", "--n-step"):
         assert f"{flag}: found 0" in refuse(capsys, "train", "walk", "--algo=sac", flag, "0")
