@@ -64,7 +64,9 @@ class BrowserView:
             self._server = _Server((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"--port: found {port}, which cannot be had: {reason}") from None
+            raise UsageError(
+                f"--port: found {port}, which cannot be had: {reason}; give another"
+            ) from None
         self._server.view = self
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()

@@ -61,7 +61,7 @@ class Arguments:
     policy: Path = MODELS / "quadruped" / "walk.onnx"
     """The policy, an .onnx file."""
     robot: str = "quadruped"
-    """Name of a robot that Surefoot ships, or the path of a robot.toml."""
+    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml."""
     seconds: float = DURATION
     """How long the policy runs [s]; a shorter demo walks a shorter path."""
     seed: int = 0

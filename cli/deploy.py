@@ -54,7 +54,7 @@ class Arguments:
     policy: Annotated[Path, tyro.conf.Positional]
     """The policy, an .onnx file."""
     robot: str = "quadruped"
-    """Name of a robot that Surefoot ships, or the path of a robot.toml."""
+    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml."""
     port: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Serial port of a bus, BUS=/dev/…, once for each bus; robot.toml's own if not given."""
     emulated: bool = False

@@ -29,7 +29,7 @@ class Arguments:
     """
 
     robot: Annotated[str, tyro.conf.Positional] = "quadruped"
-    """Name of a robot that Surefoot ships, or the path of a robot.toml."""
+    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml."""
     truth: Path | None = None
     """Write the true motion here as CSV, a row every 20 ms; the host never sees it."""
     seed: int = 0

@@ -30,21 +30,23 @@ NEARER = 0.9  # of the distance at the start: what is more is hardly less
 class Arguments:
     """Measure a policy in simulation: does it fall, does it follow, at what effort.
 
+    Conditions:
     - nominal: only the friction of the feet differs between episodes
     - pushes: nominal, and shoved every 2 to 4 s, a quadruped by up to 0.5 m/s
     - randomised: all that training randomises
     - beyond: the same, in wider ranges
     - terrain, on request: ground that is not level
 
-    A walk lasts 20 s, its velocity is commanded anew every 5 s within what the policy was trained
-    for. Tracking score: 1 where the velocity is as commanded, 0 after a fall. A robot that stands
-    still scores, too: a policy has to be better than that. Definitions: docs/evaluation.md.
+    Measures, in full in docs/evaluation.md:
+    - a walk lasts 20 s, with a velocity commanded anew every 5 s
+    - tracking score: 1 where the velocity is as commanded, 0 after a fall
+    - standing still: what a robot gets that does nothing; a policy has to be better
     """
 
     policy: tyro.conf.Positional[Path]
     """The policy, an .onnx file, or the folder of a run that holds its policy.onnx."""
     robot: str | None = None
-    """Name of a robot that Surefoot ships, or the path of a robot.toml; by default the shipped
+    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml; by default the shipped
     robot that the policy names."""
     episodes: int = 256
     """Episodes under each condition."""

@@ -96,8 +96,8 @@ OVERVIEW = (
 
 DRAWN = (
     "A dot is an episode: what was drawn for it, and how good it was (of a walk, the tracking "
-    "score; of a reach, minus the distance), for the quantities that go along with that the most. ρ is "
-    "Spearman's rank correlation; its title is grey where chance alone could give as much with so "
+    "score; of a reach, minus the distance), for the quantities that go along with that the most. "
+    "ρ is Spearman's rank correlation; a title is grey where chance could give as much with so "
     "many quantities. Orange: episodes with a fall. A push is the last one."
 )
 TERRAIN = (

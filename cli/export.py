@@ -54,7 +54,7 @@ class Arguments:
     task: str = "walk"
     """What it was trained on: walk or reach."""
     robot: str | None = None
-    """Name of a robot that Surefoot ships, or the path of a robot.toml; the task's usual one if not
+    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml; the task's usual one if not
     given."""
     history: int | None = None
     """Observations that it saw side by side; one if not given."""

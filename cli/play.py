@@ -50,7 +50,7 @@ class Arguments:
     policy: tyro.conf.Positional[Path]
     """The policy, an .onnx file, or the folder of a run that holds its policy.onnx."""
     robot: str | None = None
-    """Name of a robot that Surefoot ships, or the path of a robot.toml; by default the shipped
+    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml; by default the shipped
     robot that the policy names."""
     browser: bool = False
     """Use the browser even where there is a display."""

@@ -22,7 +22,7 @@ from ..models.robot import Robot
 COMMAND, TRUE, SIMULATED, LOGGED = "#777777", "#2b6cb0", "#dd6b20", "#90bde8"
 COLOURS = {Reason.RATE: "#2b6cb0", Reason.TORQUE: "#dd6b20", Reason.POSITION: "#2f855a"}
 AXES = (("forward", "m/s"), ("left", "m/s"), ("turn", "rad/s"))
-ROOM = 0.06  # of the time axis, that the name of a state takes
+ROOM = 0.08  # of the time axis, that the name of a state takes
 STATES = {State.STAND: "stand", State.RUN: "run", State.LIE: "lie"}
 SMOOTHING = 25  # ticks: one stride of the trot
 WINDOW = 3.0  # of the joints, close up [s]
@@ -166,7 +166,7 @@ def _mark_states(axis: Axes, states: np.ndarray, time: np.ndarray) -> None:
         if state in STATES and end - start > ROOM * (time[-1] - time[0]):
             where = ((start + end) / 2, 0.01)
             name = STATES[State(int(state))]
-            style = {"ha": "center", "va": "bottom", "fontsize": 8, "color": COMMAND}
+            style = {"ha": "center", "va": "bottom", "fontsize": 7, "color": COMMAND}
             axis.text(*where, name, transform=axis.get_xaxis_transform(), **style)
     axis.set_xlim(time[0], time[-1])
     axis.set_xlabel("time [s]")

@@ -30,7 +30,7 @@ class Arguments:
     """
 
     robot: str = "quadruped"
-    """Name of a robot that Surefoot ships, or the path of a robot.toml."""
+    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml."""
     port: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Serial port of a bus, BUS=/dev/…, once for each bus; robot.toml's own if not given."""
     yes: bool = False

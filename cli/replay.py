@@ -41,7 +41,8 @@ class Arguments:
     mode: Literal["policy", "sim", "both"] = "both"
     """What to replay through."""
     robot: str | None = None
-    """Robot whose MJCF to use; by default the shipped robot of the log's name."""
+    """Robot whose MJCF to use: quadruped, go1, biped, arm, or a path; by default the shipped
+    robot of the log's name."""
     video: Path | None = None
     """Render the simulated run, as .mp4 or .gif."""
     plot: Path | None = None

@@ -73,8 +73,8 @@ class _Common:
     """Budget of training time [min]; 4 if neither this nor --steps is given. A resumed run's counts
     from its start, and is its own if neither is given."""
     steps: Count = None
-    """Budget of environment steps, as 4000000 or 4e6, rounded up to whole iterations (of PPO:
-    --num-envs times --horizon); with both, the first one spent ends it."""
+    """Budget of environment steps, as 4000000 or 4e6, rounded up to whole iterations; with both,
+    the first one spent ends it."""
     seed: int = 0
     """Random seed. The same seed and steps give the same policy."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None

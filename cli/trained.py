@@ -16,6 +16,8 @@ from ..models.robot import Robot
 from ..models.robot_file import load_robot
 from ..models.task import CommandPart
 
+CHECKPOINT = "checkpoint.pt"  # of a run; its own module would need torch
+
 
 @dataclass
 class TrainedPolicy:
@@ -65,7 +67,7 @@ def open_policy(path: Path, robot: str | None) -> TrainedPolicy:
         PolicyError: no such policy, or one for another robot.
         RobotFileError: the robot is none.
     """
-    file = path / POLICY_FILE if path.is_dir() else path
+    file = _file_of(path)
     if robot is None:
         try:
             robot = read_contract(open_session(read_policy(file))).robot
@@ -74,3 +76,20 @@ def open_policy(path: Path, robot: str | None) -> TrainedPolicy:
     loaded = load_robot(robot)
     controller = Controller(file, loaded)
     return TrainedPolicy(file, loaded, controller)
+
+
+def _file_of(path: Path) -> Path:
+    """The policy's file. Raises PolicyError, with what to do, where there is none."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise PolicyError(f"{path}: found nothing, allowed is an .onnx file or a run's folder")
+    if (file := path / POLICY_FILE).is_file():
+        return file
+    if (path / CHECKPOINT).is_file():
+        raise PolicyError(
+            f"{path}: found a run without its {POLICY_FILE}, which surefoot export {path} writes"
+        )
+    others = sorted(str(each) for each in path.glob("*.onnx"))
+    instead = " or ".join(others) if others else "an .onnx file, or a run's folder"
+    raise PolicyError(f"{path}: found a folder without {POLICY_FILE}, allowed is {instead}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class RenderError(SurefootError, RuntimeError):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, for a message of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What a library's error says, for a message of one line; without ONNX Runtime's own codes."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\s*/onnxruntime_src/\S+", "", line)
 
 
 def require_finite(**arrays: np.ndarray) -> None:

@@ -56,6 +56,11 @@ def require_feet(robots: RobotBatch, feet: tuple[str, ...]) -> None:
         model.geom(i).name for i in robots.foot_geoms.tolist() if model.geom_type[i] in ROUND
     ]
     sites = [model.site(i).name for i in robots.foot_sites.tolist()]
+    if not len(robots.foot_geoms) and not sites:
+        raise UsageError(
+            f"walk: found {robots.robot.name}, which has no feet, allowed is a robot with a sphere "
+            f"or capsule and a site each named {', '.join(names)}"
+        )
     if round_ones != names or sites != names or len(robots.foot_geoms) != len(names):
         raise UsageError(
             f"walk: found the round foot geoms {', '.join(round_ones) or 'none'} and the foot "

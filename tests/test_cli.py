@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from surefoot import __version__
 from surefoot.__main__ import VERBS, main
+from surefoot.models.robot_file import available_robots
 from verbs import refuse, succeed
 
 pytestmark = pytest.mark.usefixtures("folder_of_its_own")
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("folder_of_its_own")
 
 UNITS = {
     "train": ["[min]", "environment steps", "--num-envs"],
-    "evaluate": ["walking episode lasts 20 s", "0.5 m/s"],
+    "evaluate": ["walk lasts 20 s", "0.5 m/s"],
     "play": ["[m/s]", "[rad/s]", "127.0.0.1"],
     "export": ["ONNX"],
     "emulate": ["every 20 ms"],
@@ -41,6 +42,8 @@ def test_every_verb_has_help_with_units(verb: str, capsys: pytest.CaptureFixture
     assert f"surefoot {verb}" in text
     for word in UNITS[verb]:
         assert word in text, word
+    if "--robot" in text:
+        assert all(name in text for name in available_robots())
 
 
 def test_help_of_train_lists_the_options_of_the_algorithm(capsys: pytest.CaptureFixture[str]):
@@ -190,7 +193,7 @@ def test_emulate_refuses_a_robot_that_is_none(capsys):
 
 
 def test_evaluate_refuses(capsys, policy: str):
-    assert "there is no policy file" in refuse(capsys, "evaluate", "none.onnx")
+    assert "none.onnx: found nothing, allowed is" in refuse(capsys, "evaluate", "none.onnx")
     Path("text.onnx").write_text("nothing")
     assert "text.onnx: not a policy" in refuse(capsys, "evaluate", "text.onnx")
     assert "--episodes: found 0" in refuse(capsys, "evaluate", policy, "--episodes", "0")
@@ -206,7 +209,7 @@ def test_train_refuses(capsys, tmp_path: Path):
         line = refuse(capsys, "train", "walk", flag, value, "--run", "new")
         assert f"{flag}: found" in line
     assert "there is no robot" in refuse(capsys, "train", "walk", "--robot", "spot")
-    assert "environment: " in refuse(capsys, "train", "fly")
+    assert "task: found fly, allowed are walk, " in refuse(capsys, "train", "fly")
     assert "found Discrete(2)" in refuse(capsys, "train", "CartPole-v1", "--algo", "sac")
     for flag in ("--num-envs", "--updates-per-step", "--batch-size", "--buffer-size", "--n-step"):
         assert f"{flag}: found 0" in refuse(capsys, "train", "walk", "--algo=sac", flag, "0")

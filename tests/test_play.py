@@ -248,7 +248,7 @@ def test_the_stream_holds_the_newest_picture(server: BrowserView):
 def test_it_listens_on_this_computer_only(server: BrowserView):
     assert server.url.startswith("http://127.0.0.1:")
     port = int(server.url.rstrip("/").rpartition(":")[2])
-    with pytest.raises(UsageError, match=f"--port: found {port}, which cannot be had"):
+    with pytest.raises(UsageError, match=f"--port: found {port}, which cannot be had.*another"):
         BrowserView(port, {}, "")
     with pytest.raises(UsageError, match="--port: found 70000"):
         BrowserView(70000, {}, "")
@@ -258,8 +258,16 @@ def test_it_listens_on_this_computer_only(server: BrowserView):
 
 
 def test_play_refuses(capsys, tmp_path: Path):
-    assert "there is no policy file" in refuse(capsys, "play", str(tmp_path / "none.onnx"))
-    assert "there is no policy file" in refuse(capsys, "play", str(tmp_path))
+    assert "found nothing, allowed is an .onnx" in refuse(capsys, "play", str(tmp_path / "no.onnx"))
+    line = refuse(capsys, "play", str(tmp_path))
+    assert "found a folder without policy.onnx, allowed is an .onnx file, or a run's f" in line
+    assert f"allowed is {WALK}\n" in refuse(capsys, "play", str(WALK.parent))
+    (tmp_path / "checkpoint.pt").touch()
+    line = refuse(capsys, "play", str(tmp_path))
+    assert f"a run without its policy.onnx, which surefoot export {tmp_path} writes" in line
+    (tmp_path / "policy.onnx").write_text("no policy")
+    line = refuse(capsys, "play", str(tmp_path))
+    assert line.count(str(tmp_path)) == 1 and "ONNXRuntimeError" not in line
     assert "there is no robot" in refuse(capsys, "play", str(WALK), "--robot", "spot")
 
 

@@ -79,7 +79,7 @@ def test_the_table_of_tasks():
         (("fly", 1), "task: found fly, allowed are walk, reach, reach-goals"),
         (("walk", 1, None, "joint_speed"), "output: found joint_speed for walk, allowed is joint_"),
         (("walk", 1, None, "joint_torque"), "walk: found quadruped, without contact sensors"),
-        (("walk", 1, "arm"), "walk: found the round foot geoms none"),
+        (("walk", 1, "arm"), "walk: found arm, which has no feet, allowed is"),
         (("reach", 1, "quadruped"), "reach: found quadruped, with a free base"),
     ],
 )
