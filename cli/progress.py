@@ -15,6 +15,8 @@ from ..deploy.workstation.replay import SimReplay, replay_sim
 from ..models.robot import Robot
 from ..sim.video import frames, write_video
 
+PLACE = ("x [m]", "y [m]", "z [m]")  # names of a command that is a goal in the base frame
+
 
 def simulate(console: Console, log: RunLog, robot: Robot, seed: int = 0) -> SimReplay:
     """The logged commands in the simulation. Raises UsageError as `replay_sim` does."""
@@ -31,7 +33,7 @@ def render(
     qpos: np.ndarray,
     path: Path,
 ) -> None:
-    """Write a motion as a video, with state and command in words.
+    """Write a motion as a video, with state and command in words, and a goal as a ball.
 
     Args:
         console: for the bar.
@@ -47,10 +49,12 @@ def render(
     """
     rows = frames(time, path)
     at = np.searchsorted(log.ticks["start"], time[rows], side="right") - 1
-    captions = [_caption(tick, log.command_names) for tick in log.ticks[np.maximum(at, 0)]]
+    ticks = log.ticks[np.maximum(at, 0)]
+    captions = [_caption(tick, log.command_names) for tick in ticks]
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("rendering", total=len(rows))
-        write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar))
+        goals = _goals(ticks, log.command_names)
+        write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar), goals=goals)
 
 
 def _caption(tick: np.void, command_names: Sequence[str]) -> str:
@@ -60,3 +64,14 @@ def _caption(tick: np.void, command_names: Sequence[str]) -> str:
         return state.name
     parts = zip(command_names, tick["command"], strict=True)
     return "   ".join(["RUN", *(f"{name} {float(value) + 0.0:.2f}" for name, value in parts)])
+
+
+def _goals(ticks: np.ndarray, command_names: Sequence[str]) -> np.ndarray | None:
+    """Where the policy was to bring a tip [m], NaN while it was not asked; None: other commands.
+
+    Shape (T, 3).
+    """
+    if tuple(command_names) != PLACE:
+        return None
+    asked = np.isfinite(ticks["action"]).any(1, keepdims=True)
+    return np.where(asked, ticks["command"], np.nan)

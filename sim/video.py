@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import imageio.v2 as imageio
 import mujoco
@@ -24,6 +25,8 @@ FRAME_RATES = {".mp4": 15, ".gif": 10}  # [Hz]; a GIF's must divide 100
 FORMATS = tuple(FRAME_RATES)
 COLOURS = 32  # of a GIF, which has half the size: few, as it can hardly be compressed
 INK = (40, 44, 52)  # of captions
+GOAL_RADIUS = 0.02  # [m]
+GOAL_COLOUR = (0.18, 0.6, 0.35, 0.5)  # red, green, blue, opacity
 
 
 def scene(robot: Robot, terrain: Terrain | None = None) -> mujoco.MjModel:
@@ -97,6 +100,7 @@ def write_video(
     captions: Sequence[str] = (),
     on_frame: Callable[[], None] = lambda: None,
     terrain: Terrain | None = None,
+    goals: np.ndarray | None = None,
 ) -> None:
     """Render states as the frames of an .mp4, at 15 a second, or of a .gif, at 10 a second.
 
@@ -107,6 +111,7 @@ def write_video(
         captions: what is written above each frame; nothing if empty.
         on_frame: called after each frame.
         terrain: the ground; None: level.
+        goals: places to show as balls that one sees through [m]; NaN: none. Shape (frames, 3).
 
     Raises:
         UsageError: another ending.
@@ -116,7 +121,8 @@ def write_video(
     with camera(robot, terrain) as picture:
 
         def image(index: int) -> np.ndarray:
-            found = picture(qpos[index], captions[index] if captions else "")
+            caption = captions[index] if captions else ""
+            found = picture(qpos[index], caption, None if goals is None else goals[index])
             on_frame()
             return found
 
@@ -134,11 +140,17 @@ def snapshot(robots: RobotBatch) -> np.ndarray:
         return picture(robots.qpos[0], "")
 
 
+class Picture(Protocol):
+    """Positions (nq,), a caption, and a goal (3,) [m] → RGB image (480, 640, 3), uint8."""
+
+    def __call__(
+        self, qpos: np.ndarray, caption: str, goal: np.ndarray | None = None, /
+    ) -> np.ndarray: ...
+
+
 @contextmanager
-def camera(
-    robot: Robot, terrain: Terrain | None = None
-) -> Iterator[Callable[[np.ndarray, str], np.ndarray]]:
-    """What takes pictures: positions (nq,) and a caption → RGB image (480, 640, 3), uint8.
+def camera(robot: Robot, terrain: Terrain | None = None) -> Iterator[Picture]:
+    """What takes pictures of a robot.
 
     Raises:
         RenderError: this machine cannot render.
@@ -147,10 +159,14 @@ def camera(
     data = mujoco.MjData(model)
     with _renderer(model) as renderer:
 
-        def picture(qpos: np.ndarray, caption: str) -> np.ndarray:
+        def picture(
+            qpos: np.ndarray, caption: str, goal: np.ndarray | None = None, /
+        ) -> np.ndarray:
             data.qpos[:] = qpos
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, camera="track")
+            if goal is not None and np.isfinite(goal).all():
+                _add_ball(renderer.scene, goal)
             if not caption:
                 return renderer.render()
             image = Image.fromarray(renderer.render())
@@ -178,6 +194,14 @@ def _renderer(model: mujoco.MjModel) -> mujoco.Renderer:
             f"this machine cannot render with {setting} ({reason}); "
             "on Linux without a display it takes libEGL, and MUJOCO_GL=egl"
         ) from None
+
+
+def _add_ball(shown: mujoco.MjvScene, place: np.ndarray) -> None:
+    """A ball that is in no model, until the scene is updated."""
+    size, upright = np.full(3, GOAL_RADIUS), np.eye(3).ravel()
+    ball, colour = mujoco.mjtGeom.mjGEOM_SPHERE, np.array(GOAL_COLOUR, np.float32)
+    mujoco.mjv_initGeom(shown.geoms[shown.ngeom], ball, size, place, upright, colour)
+    shown.ngeom += 1
 
 
 def _halved(image: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ from PIL import Image
 from surefoot.models.errors import RenderError, UsageError
 from surefoot.models.robot_file import load_robot
 from surefoot.sim.robot_batch import RobotBatch
-from surefoot.sim.video import frames, snapshot, write_video
+from surefoot.sim.video import camera, frames, snapshot, write_video
 
 ROBOT = load_robot("quadruped")
 STANDING = np.concatenate(([0, 0, 0.17, 1, 0, 0, 0], ROBOT.default_pose))
@@ -70,3 +70,17 @@ def test_a_video_has_a_frame_for_each_state(tmp_path: Path):
     with imageio.get_reader(path) as reader:
         assert reader.count_frames() == 4
         assert reader.get_data(0).shape == (480, 640, 3)
+
+
+@pytest.mark.usefixtures("_renders")
+def test_a_goal_is_a_green_ball_for_one_picture():
+    with camera(ROBOT) as picture:
+        without = picture(STANDING, "").astype(int)
+        with_goal = picture(STANDING, "", np.array([0.0, -0.2, 0.1])).astype(int)
+        nowhere = picture(STANDING, "", np.full(3, np.nan))
+        again = picture(STANDING, "")
+    ball = np.abs(with_goal - without).max(-1) > 20
+    assert 100 < ball.sum() < 20_000
+    red, green, blue = with_goal[ball].mean(0)
+    assert green > red + 20 and green > blue + 20
+    assert (nowhere == without).all() and (again == without).all()
