@@ -112,9 +112,10 @@ def _demonstrate(console: Console, arguments: Arguments, exhibit: Exhibit, folde
     )
     if summary is None:
         return status
-    if summary.stopped:
-        console.print(f"Stopped by the {summary.stopped}: nothing to judge. The log: {folder}/")
-        return 130
+    if summary.stopped or not summary.run_time:
+        why = f"Stopped by the {summary.stopped}" if summary.stopped else "It never came to RUN"
+        console.print(f"{why}: nothing to judge. The log: {folder}/")
+        return 130 if summary.stopped else status
 
     console.rule(Text("Replay", "bold"))
     log = read_log(folder / exhibit.log_file)

@@ -232,7 +232,7 @@ def ended(
             assert arguments.log and arguments.truth
             shutil.copy(run_log, arguments.log)
             TruthFile(arguments.truth, load_robot("quadruped").joint_names).close()
-            return status, SimpleNamespace(stopped="")
+            return status, SimpleNamespace(stopped="", run_time=1.0)
 
         judgement = SimpleNamespace(good=good, words="so it was", table="", figures={"far": 3})
         exhibit = replace(WALK, judge=lambda *_: judgement, plot=lambda *_: None)
@@ -253,6 +253,15 @@ def test_a_task_is_done_where_the_run_the_replay_and_the_judge_agree(capsys: Cap
     assert "It walked. so it was" in succeed(capsys, *ended())
     for less in ({"status": 1}, {"good": False}, {"agrees": False}):
         assert "It did not walk as it should." in succeed(capsys, *ended(**less), status=1)
+
+
+def test_a_fault_before_the_policy_was_asked_is_no_misuse(
+    capsys: CapFd, ended: Any, monkeypatch: Any
+):
+    words = ended()
+    summary = SimpleNamespace(stopped="", run_time=0.0)
+    monkeypatch.setattr(deploy, "deploy", lambda _arguments: (1, summary))
+    assert "It never came to RUN: nothing to judge" in succeed(capsys, *words, status=1)
 
 
 def test_a_video_shows_the_goals_that_the_policy_was_given():
