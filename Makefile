@@ -5,7 +5,7 @@ BIN = .venv/bin
 RUN := runs/walk-$(shell date +%Y%m%d-%H%M%S)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo pictures test test-slow lint train-walk bench-learning bench-learning-long \
+.PHONY: help demo demo-reach pictures test test-slow lint train-walk bench-learning bench-learning-long \
 	bench-walking bench-throughput bench-report clean
 
 help: ## what can be made
@@ -13,6 +13,9 @@ help: ## what can be made
 
 demo: .venv/sim ## walk an emulated robot, from policy to replay: table, plot, video in demo/
 	$(BIN)/surefoot demo $(ARGS)
+
+demo-reach: .venv/sim ## an emulated arm brings its tip to seven goals: the same in demo-reach/
+	$(BIN)/surefoot demo reach $(ARGS)
 
 pictures: .venv/sim ## the README's pictures, of a demo run anew
 	$(BIN)/surefoot demo --out demo --gif
@@ -48,7 +51,7 @@ bench-report: .venv/peers ## benchmarks/RESULTS.md, from the records that there 
 	$(BIN)/python benchmarks/report.py $(ARGS)
 
 clean: ## the environment and what was built
-	rm -rf .venv build dist demo *.egg-info
+	rm -rf .venv build dist demo demo-reach *.egg-info
 
 # The environments, as stamps: `sim` for the demo, `dev` for torch and the tools, `peers` for the
 # libraries that the benchmarks compare with.

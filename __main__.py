@@ -23,7 +23,7 @@ VERBS = {
     "release": "switch off the torque of a robot that was left under it",
     "replay": "compare a logged run with its policy, or with the simulation",
     "log": "look into a log",
-    "demo": "walk an emulated robot, from policy to replay",
+    "demo": "let an emulated robot walk or reach, from policy to replay",
 }
 
 USAGE = "\n".join(

@@ -4,70 +4,62 @@ from __future__ import annotations
 
 import fcntl
 import json as jsonlib
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from rich import box
+import tyro
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ..deploy.controller import Controller
 from ..deploy.log.reader import RunLog, read_log
 from ..deploy.log.summary import summarise
-from ..deploy.workstation.judge import AXES, Walk, judge
 from ..deploy.workstation.replay import logged_robot, replay_policy
 from ..hardware.truth import Truth, read_truth
 from ..models.errors import RenderError, UsageError
 from ..models.robot import Robot
-from ..models.robot_file import MODELS, load_robot
+from ..models.robot_file import load_robot
 from . import deploy
-from .plots import plot_joints, plot_walk
+from .demo_reach import REACH
+from .demo_walk import WALK
+from .exhibit import JOINTS_PLOT, SCHEDULE_FILE, TRUTH_FILE, Exhibit
+from .plots import plot_joints
 from .progress import render, simulate
 from .replay import report_policy, report_sim
 from .terminal import open_console, require_folder
 
-SCHEDULE = """\
-time,vx,vy,yaw_rate
-0,0,0,0
-1,0.45,0,0
-9,0,0.25,0
-13,0.2,0,0.8
-19,0,0,0
-"""  # stand, forward, sideways, turn, stop [s, m/s, m/s, rad/s]
-DURATION = 20.0  # [s]
-ENOUGH = 3.0  # of path [m]
-SCHEDULE_FILE, LOG_FILE, TRUTH_FILE = "schedule.csv", "walk.mcap", "truth.csv"
-WALK_PLOT, JOINTS_PLOT, VIDEO, GIF = "walk.png", "joints.png", "walk.mp4", "walk.gif"
-MADE = (SCHEDULE_FILE, LOG_FILE, TRUTH_FILE, WALK_PLOT, JOINTS_PLOT, VIDEO, GIF)
-
 
 @dataclass(frozen=True)
 class Arguments:
-    """Walk an emulated robot over serial by a schedule, then replay and judge the run.
+    """Run a policy on an emulated robot over serial by a schedule, then replay and judge the run.
 
-    Starts the emulator as its own process, checks the robot, stands it up, walks it, lays it down;
-    replays the log; prints figures from the emulator's truth; draws plots and a video.
-    It takes about a minute, most of it in real time, and the rest for the video.
+    A quadruped walks, or an arm brings its tip to goals. Starts the emulator as its own process,
+    checks the robot, stands it up, runs it, lays it down; replays the log; prints figures from the
+    emulator's truth; draws plots and a video. It takes about a minute, most of it in real time, and
+    the rest for the video.
     """
 
-    out: Path = Path("demo")
-    """Folder for log, truth, plots and video. What an earlier demo left there is replaced; a
-    folder that holds anything else is refused."""
-    policy: Path = MODELS / "quadruped" / "walk.onnx"
-    """The policy, an .onnx file."""
-    robot: str = "quadruped"
-    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml."""
-    seconds: float = DURATION
-    """How long the policy runs [s]; a shorter demo walks a shorter path."""
+    task: tyro.conf.Positional[Literal["walk", "reach"]] = "walk"
+    """What the robot does."""
+    out: Path | None = None
+    """Folder for log, truth, plots and video; demo, or demo-reach, if not given. What an earlier
+    demo of the task left there is replaced; a folder that holds anything else is refused."""
+    policy: Path | None = None
+    """The policy, an .onnx file; the shipped one of the task if not given."""
+    robot: str | None = None
+    """Robot: quadruped, go1, biped, arm, or the path of a robot.toml; the task's if not given:
+    quadruped, or arm."""
+    seconds: float | None = None
+    """How long the policy runs [s]; as long as the task's schedule if not given. A shorter demo
+    walks a shorter path, or reaches fewer goals."""
     seed: int = 0
     """Random seed, of the emulator's sensor noise and of its parts."""
     video: bool = True
-    """Render the walk as a video; --no-video leaves that out."""
+    """Render the run as a video; --no-video leaves that out."""
     gif: bool = False
     """Render it as an animated GIF, half as large."""
     json: bool = False
@@ -75,27 +67,44 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> int:
-    """Exit status 0 only if the robot walked, far enough and without a fall; 130 if stopped."""
+    """Exit status 0 only if the robot did its task to its end, by the emulator's truth, and the
+    replay agrees; 130 if stopped.
+    """
     console = open_console()
-    if not 4.0 <= arguments.seconds <= 60.0:
-        raise UsageError(f"--seconds: found {arguments.seconds}, allowed is 4 to 60")
-    Controller(arguments.policy, load_robot(arguments.robot))  # refused before anything is deleted
-    with _fresh(arguments.out) as folder:
-        return _demonstrate(console, arguments, folder)
+    exhibit = _exhibit(arguments)
+    if not 4.0 <= exhibit.seconds <= 60.0:
+        raise UsageError(f"--seconds: found {exhibit.seconds}, allowed is 4 to 60")
+    # What can be refused is refused before anything is deleted.
+    contract = Controller(exhibit.policy, load_robot(exhibit.robot)).contract
+    found = ",".join(["time", *(part.name for part in contract.commands)])
+    wanted = exhibit.schedule.partition("\n")[0]
+    if found != wanted:
+        raise UsageError(
+            f"--policy: found a schedule of {found} for it, allowed to {exhibit.task} is {wanted}"
+        )
+    with _fresh(exhibit.out, exhibit.files) as folder:
+        return _demonstrate(console, arguments, exhibit, folder)
 
 
-def _demonstrate(console: Console, arguments: Arguments, folder: Path) -> int:
+def _exhibit(arguments: Arguments) -> Exhibit:
+    """The task's, as far as nothing else was asked for."""
+    usual = {"walk": WALK, "reach": REACH}[arguments.task]
+    asked = {name: getattr(arguments, name) for name in ("out", "policy", "robot", "seconds")}
+    return replace(usual, **{name: value for name, value in asked.items() if value is not None})
+
+
+def _demonstrate(console: Console, arguments: Arguments, exhibit: Exhibit, folder: Path) -> int:
     schedule = folder / SCHEDULE_FILE
-    schedule.write_text(SCHEDULE)
+    schedule.write_text(exhibit.schedule)
     console.rule(Text("Deploy: over serial, to an emulated robot", "bold"))
     status, summary = deploy.deploy(
         deploy.Arguments(
-            policy=arguments.policy,
-            robot=arguments.robot,
+            policy=exhibit.policy,
+            robot=exhibit.robot,
             emulated=True,
-            seconds=arguments.seconds,
+            seconds=exhibit.seconds,
             schedule=schedule,
-            log=folder / LOG_FILE,
+            log=folder / exhibit.log_file,
             truth=folder / TRUTH_FILE,
             seed=arguments.seed,
             yes=True,
@@ -103,64 +112,52 @@ def _demonstrate(console: Console, arguments: Arguments, folder: Path) -> int:
     )
     if summary is None:
         return status
-    if summary.stopped:
-        console.print(f"Stopped by the {summary.stopped}: no walk to judge. The log: {folder}/")
-        return 130
+    if summary.stopped or not summary.run_time:
+        why = f"Stopped by the {summary.stopped}" if summary.stopped else "It never came to RUN"
+        console.print(f"{why}: nothing to judge. The log: {folder}/")
+        return 130 if summary.stopped else status
 
     console.rule(Text("Replay", "bold"))
-    log = read_log(folder / LOG_FILE)
+    log = read_log(folder / exhibit.log_file)
     truth = read_truth(folder / TRUTH_FILE)
-    robot = logged_robot(log, load_robot(arguments.robot).directory)
+    robot = logged_robot(log, load_robot(exhibit.robot).directory)
     policy = replay_policy(log, robot)
     report_policy(console, policy)
     sim = simulate(console, log, robot)
     report_sim(console, robot, sim)
 
-    console.rule(Text("The walk, by the emulator's truth", "bold"))
-    walk = judge(log.ticks, truth)
-    console.print(_table(walk))
-    enough = ENOUGH * min(1.0, arguments.seconds / DURATION)
-    walked = status == 0 and walk.path >= enough and not walk.fell and policy.agrees
-    verdict = ("It walked.", "green") if walked else ("It did not walk as it should.", "red")
-    figures = f" {walk.path:.2f} m of path, allowed is {enough:.1f} m or more, no fall"
-    console.print(Text.assemble(verdict, figures))
+    console.rule(Text("What it did, by the emulator's truth", "bold"))
+    judgement = exhibit.judge(robot, log, truth, exhibit.seconds)
+    console.print(judgement.table)
+    good = status == 0 and policy.agrees and judgement.good
+    did_not = f"It did not {exhibit.task} as it should."
+    verdict = (f"It {exhibit.done}.", "green") if good else (did_not, "red")
+    console.print(Text.assemble(verdict, f" {judgement.words}"))
 
-    plot_walk(robot, log, truth, folder / WALK_PLOT)
+    exhibit.plot(robot, log, truth, folder / exhibit.plot_file)
     plot_joints(robot, sim, folder / JOINTS_PLOT)
     if arguments.video:
-        _film(console, robot, log, truth, folder / (GIF if arguments.gif else VIDEO))
+        _film(console, robot, log, truth, folder / exhibit.video_file(arguments.gif))
     made = ", ".join(sorted(path.name for path in folder.iterdir()))
     console.print(f"In {folder}/: {made}", soft_wrap=True)
     if arguments.json:
-        figures = asdict(summarise(log.ticks, log.joint_names))
-        print(jsonlib.dumps({"walked": walked, **asdict(walk), **figures, "dropped": log.dropped}))
-    return 0 if walked else 1
+        figures = {**judgement.figures, **asdict(summarise(log.ticks, log.joint_names))}
+        print(jsonlib.dumps({exhibit.done: good, **figures, "dropped": log.dropped}))
+    return 0 if good else 1
 
 
 def _film(console: Console, robot: Robot, log: RunLog, truth: Truth, path: Path) -> None:
     whole = truth.between(log.ticks["start"][0], log.ticks["start"][-1])
+    qpos = whole.qpos if robot.imu else whole.joint_pos  # without an IMU it is bolted down
     try:
-        render(console, robot, log, whole.time, whole.qpos, path)
-    except RenderError as error:  # the walk is no worse for it
+        render(console, robot, log, whole.time, qpos, path)
+    except RenderError as error:  # the run is no worse for it
         console.print(f"No video: {error}", style="yellow", soft_wrap=True)
 
 
-def _table(walk: Walk) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_header=False)
-    table.add_row("path walked", f"{walk.path:.2f} m")
-    if walk.rmse and walk.mean_error:
-        for axis, unit in zip(AXES, ("m/s", "m/s", "rad/s"), strict=True):
-            rmse, mean = walk.rmse[axis], walk.mean_error[axis]
-            table.add_row(f"{axis} error", f"RMS {rmse:.3f}, mean {mean:+.3f} {unit}")
-    if walk.largest_tilt is not None:
-        table.add_row("largest tilt", f"{math.degrees(walk.largest_tilt):.1f}°")
-        table.add_row("torque, RMS", f"{walk.torque_rms:.2f} N·m")
-    return table
-
-
 @contextmanager
-def _fresh(folder: Path) -> Iterator[Path]:
-    """The folder, without what an earlier demo made, for as long as this one works in it.
+def _fresh(folder: Path, files: Sequence[str]) -> Iterator[Path]:
+    """The folder, without the files that a demo leaves, for as long as this one works in it.
 
     Raises:
         UsageError: it holds anything else, or another demo is at work in it.
@@ -173,11 +170,11 @@ def _fresh(folder: Path) -> Iterator[Path]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the folder's, not a file's
         except BlockingIOError:
             raise UsageError(f"--out: another demo is at work in {folder}") from None
-        found = sorted(path.name for path in folder.iterdir() if path.name not in MADE)
+        found = sorted(path.name for path in folder.iterdir() if path.name not in files)
         if found:
             words = "holds something else than a demo, give a new folder; found"
             raise UsageError(f"--out: {folder} {words} {', '.join(found[:3])}")
-        for name in MADE:
+        for name in files:
             (folder / name).unlink(missing_ok=True)
         yield folder
     finally:

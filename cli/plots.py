@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,45 +14,26 @@ matplotlib.use("Agg")  # to a file, with or without a display
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from ..deploy.log.reader import RunLog
 from ..deploy.verdict import State
 from ..deploy.workstation.replay import SimReplay
 from ..hardware.interface import Mode
-from ..hardware.truth import Truth
 from ..models.limits import Reason
 from ..models.robot import Robot
 
 COMMAND, TRUE, SIMULATED, LOGGED = "#777777", "#2b6cb0", "#dd6b20", "#90bde8"
 COLOURS = {Reason.RATE: "#2b6cb0", Reason.TORQUE: "#dd6b20", Reason.POSITION: "#2f855a"}
-AXES = (("forward", "m/s"), ("left", "m/s"), ("turn", "rad/s"))
 ROOM = 0.08  # of the time axis, that the name of a state takes
 STATES = {State.STAND: "stand", State.RUN: "run", State.LIE: "lie"}
-SMOOTHING = 25  # ticks: one stride of the trot
+SMOOTHING = 25  # ticks: 0.5 s, one stride of the trot
 WINDOW = 3.0  # of the joints, close up [s]
 DPI = 110
 
 
-def plot_walk(robot: Robot, log: RunLog, truth: Truth, path: Path) -> None:
-    """The walk at a glance: path, speeds against commands, limits, loop period."""
-    ticks = log.ticks
-    running = ticks["state"] == State.RUN
-    time = ticks["start"] - ticks["start"][0]
-    truth = truth.between(ticks["start"][0], ticks["start"][-1])
-    true_time = truth.time - ticks["start"][0]
+@contextmanager
+def panels(path: Path) -> Iterator[Any]:
+    """Two rows of three axes, written as a picture once they are filled. Array of shape (2, 3)."""
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
-    _path(axes[0, 0], truth)
-    velocity = np.column_stack((truth.linear_velocity[:, :2], truth.angular_velocity[:, 2]))
-    for index, ((name, unit), axis) in enumerate(zip(AXES, axes.flat[1:4], strict=True)):
-        axis.plot(true_time, velocity[:, index], color=TRUE, alpha=0.25, lw=0.7)
-        command = np.where(running, ticks["command"][:, index], np.nan)
-        axis.plot(time, command, color=COMMAND, lw=3, label="command")
-        axis.plot(true_time, _smooth(velocity[:, index]), color=TRUE, label="true, over a stride")
-        axis.set(title=name, ylabel=unit)
-    axes[0, 1].legend(loc="upper right", frameon=False)
-    _limits(axes[1, 1], ticks, time)
-    for axis in axes.flat[1:5]:
-        _mark_states(axis, ticks["state"], time)
-    _period(axes[1, 2], robot, ticks)
+    yield axes
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
 
@@ -111,39 +95,18 @@ def _difference(axis: Axes, replay: SimReplay, window: np.ndarray) -> None:
     axis.legend(loc="upper right", fontsize=8, ncols=3)
 
 
-def _path(axis: Axes, truth: Truth) -> None:
-    x, y = truth.base_position[:, 0], truth.base_position[:, 1]
-    axis.plot(x, y, color=TRUE)
-    axis.plot(x[0], y[0], "o", color="black", ms=6, label="start")
-    w, qx, qy, qz = truth.base_quaternion[::100].T
-    heading = np.arctan2(2 * (w * qz + qx * qy), 1 - 2 * (qy**2 + qz**2))
-    axis.quiver(
-        x[::100],
-        y[::100],
-        np.cos(heading),
-        np.sin(heading),
-        color=SIMULATED,
-        scale=18,
-        width=0.006,
-        zorder=3,
-        label="heading, every 2 s",
-    )
-    axis.set(title="path", xlabel="x [m]", ylabel="y [m]")
-    axis.set_aspect("equal", adjustable="datalim")
-    axis.legend(frameon=False)
-
-
-def _limits(axis: Axes, ticks: np.ndarray, time: np.ndarray) -> None:
+def plot_limits(axis: Axes, ticks: np.ndarray, time: np.ndarray) -> None:
     """How many of the joint targets each limit changed; the limits that never did stay out."""
     acted = {reason: (ticks["reasons"] & reason.value) != 0 for reason in Reason}
     never = [str(reason.name).lower() for reason, where in acted.items() if not where.any()]
     for reason, where in acted.items():
         if where.any():
-            share = 100 * _smooth(where.mean(1))
+            share = 100 * smooth(where.mean(1))
             axis.plot(time, share, color=COLOURS.get(reason), label=str(reason.name).lower())
     if never:
         axis.plot([], [], " ", label=f"never: {', '.join(never)}")
     axis.set(title="joint targets changed by a limit", ylabel="%")
+    axis.margins(y=0.35)  # for the legend
     axis.set_ylim(bottom=0)
     axis.legend(loc="upper right", frameon=False)
 
@@ -155,7 +118,7 @@ def _spans(states: np.ndarray, time: np.ndarray) -> list[tuple[int, float, float
     return list(zip(states[starts].tolist(), time[starts], ends, strict=True))
 
 
-def _mark_states(axis: Axes, states: np.ndarray, time: np.ndarray) -> None:
+def mark_states(axis: Axes, states: np.ndarray, time: np.ndarray) -> None:
     """The same time axis for every panel, grey but for RUN, with the states' names above it."""
     for state, start, end in _spans(states, time):
         if state != State.RUN:
@@ -172,7 +135,7 @@ def _mark_states(axis: Axes, states: np.ndarray, time: np.ndarray) -> None:
     axis.set_xlabel("time [s]")
 
 
-def _period(axis: Axes, robot: Robot, ticks: np.ndarray) -> None:
+def plot_period(axis: Axes, robot: Robot, ticks: np.ndarray) -> None:
     """Without the tick that enables torque, as in every figure of a run."""
     wanted = robot.control_period * 1e3
     enables = np.diff((ticks["mode"] != Mode.OFF).astype(int), prepend=0) > 0
@@ -189,8 +152,8 @@ def _period(axis: Axes, robot: Robot, ticks: np.ndarray) -> None:
     axis.legend(frameon=False)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """Mean over a stride. Shape (T,)."""
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Mean over `SMOOTHING` ticks. Shape (T,)."""
     weights = np.ones(SMOOTHING)
     counts = np.convolve(np.ones(len(values)), weights, "same")
     return np.convolve(values, weights, "same") / counts

@@ -259,12 +259,13 @@ def test_demo_deletes_nobodys_files(capsys, tmp_path: Path):
 
 def test_two_demos_do_not_share_a_folder(capsys, tmp_path: Path):
     from surefoot.cli.demo import _fresh
+    from surefoot.cli.demo_walk import WALK
 
-    with _fresh(tmp_path / "demo") as folder:
+    with _fresh(tmp_path / "demo", WALK.files) as folder:
         (folder / "walk.mcap").write_text("the first one's")
         assert "another demo" in refuse(capsys, "demo")
         assert (folder / "walk.mcap").read_text() == "the first one's"
-    with _fresh(tmp_path / "demo") as folder:
+    with _fresh(tmp_path / "demo", WALK.files) as folder:
         assert list(folder.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from surefoot.deploy.log.format import tick_dtype
 from surefoot.deploy.log.summary import CHUNK, Spread, Tally, faults, summarise
 from surefoot.deploy.verdict import Fault, State
-from surefoot.deploy.workstation.judge import judge
+from surefoot.deploy.workstation.judge_walk import judge_walk
 from surefoot.hardware.interface import Mode
 from surefoot.hardware.truth import Truth
 
@@ -104,7 +104,7 @@ def ticks_of(truth: Truth) -> Any:
 
 def test_a_walk_is_judged_by_the_truth():
     truth = a_circle(seconds=4.01)
-    walk = judge(ticks_of(truth), truth)
+    walk = judge_walk(ticks_of(truth), truth)
     # 4 s at 0.3 m/s; a chord of a stride is shorter than its arc by less than 1 %.
     assert walk.path == pytest.approx(1.2, rel=0.01)
     # Chord of 2 rad on a radius of 0.6 m: 2 · 0.6 · sin(1) = 1.0098 m.
@@ -119,10 +119,10 @@ def test_what_follows_a_new_command_is_no_error():
     truth = a_circle(seconds=4.0)
     ticks = ticks_of(truth)
     ticks["command"][100:150, 0] = 9.0  # for a second: never settled
-    walk = judge(ticks, truth)
+    walk = judge_walk(ticks, truth)
     assert walk.rmse and walk.rmse["vx"] == pytest.approx(0.1)
     short = a_circle(seconds=0.9)
-    walk = judge(ticks_of(short), short)
+    walk = judge_walk(ticks_of(short), short)
     assert walk.rmse is walk.mean_error is None
     assert walk.torque_rms == pytest.approx(np.sqrt(12.5))
 
@@ -130,7 +130,7 @@ def test_what_follows_a_new_command_is_no_error():
 def test_a_fall_is_seen():
     truth = a_circle(seconds=2.0)
     truth.base_quaternion[50] = [np.cos(0.55), np.sin(0.55), 0.0, 0.0]  # rolled by 1.1 rad
-    walk = judge(ticks_of(truth), truth)
+    walk = judge_walk(ticks_of(truth), truth)
     assert walk.fell and walk.largest_tilt == pytest.approx(1.1)
 
 
@@ -138,5 +138,5 @@ def test_who_never_ran_did_not_walk():
     truth = a_circle(seconds=2.0)
     ticks = ticks_of(truth)
     ticks["state"] = State.STAND
-    for walk in (judge(ticks, truth), judge(ticks_of(truth), truth.between(0.0, 1.0))):
+    for walk in (judge_walk(ticks, truth), judge_walk(ticks_of(truth), truth.between(0.0, 1.0))):
         assert walk.fell and (walk.path, walk.rmse, walk.largest_tilt) == (0.0, None, None)

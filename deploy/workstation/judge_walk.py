@@ -28,7 +28,7 @@ class Walk:
     mean_error: dict[str, float] | None  # likewise, with its sign
 
 
-def judge(ticks: np.ndarray, truth: Truth) -> Walk:
+def judge_walk(ticks: np.ndarray, truth: Truth) -> Walk:
     """Judge a run.
 
     Args:
