@@ -50,8 +50,7 @@ def render(
     at = np.searchsorted(log.ticks["start"], time[rows], side="right") - 1
     ticks = log.ticks[np.maximum(at, 0)]
     captions = [_caption(tick, log.command_names) for tick in ticks]
-    goals = [tick["command"] if tick["state"] == State.RUN else None for tick in ticks]
-    goals = goals if is_goal(log.command_names) else []
+    goals = _goals(ticks, log.command_names)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("rendering", total=len(rows))
         write_video(robot, qpos[rows], path, captions, lambda: progress.advance(bar), goals=goals)
@@ -64,3 +63,14 @@ def _caption(tick: np.void, command_names: Sequence[str]) -> str:
         return state.name
     parts = zip(command_names, tick["command"], strict=True)
     return "   ".join(["RUN", *(f"{name} {float(value) + 0.0:.2f}" for name, value in parts)])
+
+
+def _goals(ticks: np.ndarray, command_names: Sequence[str]) -> list[np.ndarray | None]:
+    """Where the policy was to bring a tip, (3,) [m]; None where it was not asked. Empty: no goals.
+
+    The names have units behind them.
+    """
+    if not is_goal([name.partition(" ")[0] for name in command_names]):
+        return []
+    asked = np.isfinite(ticks["action"]).any(1)
+    return [goal if there else None for goal, there in zip(ticks["command"], asked, strict=True)]
