@@ -132,7 +132,8 @@ def _demonstrate(console: Console, arguments: Arguments, exhibit: Exhibit, folde
     good = status == 0 and policy.agrees and judgement.good
     did_not = f"It did not {exhibit.task} as it should."
     verdict = (f"It {exhibit.done}.", "green") if good else (did_not, "red")
-    console.print(Text.assemble(verdict, f" {judgement.words}"))
+    fault = f"; the run ended in {summary.fault.name}" if summary.fault else ""
+    console.print(Text.assemble(verdict, f" {judgement.words}{fault}"))
 
     exhibit.plot(robot, log, truth, folder / exhibit.plot_file)
     plot_joints(robot, sim, folder / JOINTS_PLOT)

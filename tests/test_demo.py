@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from surefoot.cli import demo, deploy
-from surefoot.cli.demo_reach import REACH
+from surefoot.cli import demo, demo_reach, deploy
+from surefoot.cli.demo_reach import LEAST, REACH
 from surefoot.cli.demo_walk import WALK
 from surefoot.cli.exhibit import Exhibit
 from surefoot.cli.progress import _goals
@@ -26,7 +26,8 @@ from surefoot.deploy.log.writer import LogWriter
 from surefoot.deploy.loop import run
 from surefoot.deploy.safety import SafetyMonitor
 from surefoot.deploy.schedule import Schedule, read_schedule
-from surefoot.deploy.workstation.judge_reach import LEAST, Goal, commanded, judge_reach, tip_path
+from surefoot.deploy.verdict import Fault
+from surefoot.deploy.workstation.judge_reach import Goal, commanded, judge_reach, tip_path
 from surefoot.hardware.plant import PlantState
 from surefoot.hardware.truth import Truth, TruthFile
 from surefoot.models.robot_file import load_robot
@@ -115,11 +116,27 @@ def test_a_goal_that_the_tip_has_left_again_is_not_reached():
     assert first.reached and first.time_to_reach == pytest.approx(0.06), "the first row after it"
 
 
-def test_a_goal_that_was_cut_short_is_not_judged():
-    ticks = ticks_of([(2.0, (0.2, 0.0, 0.1)), (1.0, (0.2, 0.0, 0.2))])
-    time = ticks["start"]
-    tip = np.tile([0.2, 0.0, 0.1], (len(time), 1))
-    assert [goal.place for goal in judge_reach(ticks, time, tip)] == [(0.2, 0.0, 0.1)]
+@pytest.mark.parametrize(
+    ("shown", "seconds", "words", "good"),
+    [
+        ([3.0, 1.0], 4.0, "2 of 2 goals", True),
+        ([3.0, 0.9], 3.9, "1 of 1 goals", True),  # less than a second is not asked for
+        ([3.0, 1.0], 7.0, "2 of 3 goals", False),  # the run ended early
+    ],
+)
+def test_every_goal_that_was_asked_for_counts(
+    shown: list[float], seconds: float, words: str, good: bool, monkeypatch: pytest.MonkeyPatch
+):
+    places = [(0.2, 0.0, 0.1), (0.2, 0.0, 0.2)]
+    ticks = ticks_of(list(zip(shown, places, strict=True)))
+    tip = ticks["command"].astype(float)
+    tip[2 + round(shown[0] / PERIOD)] = places[0]  # the row of both goals
+    monkeypatch.setattr(demo_reach, "tip_path", lambda *_: tip)
+    judged: Any = REACH.judge
+    judgement = judged(
+        ARM, SimpleNamespace(ticks=ticks), SimpleNamespace(time=ticks["start"]), seconds
+    )
+    assert judgement.words.startswith(words) and judgement.good is good
 
 
 def test_a_goal_that_the_truth_knows_nothing_of_is_not_reached():
@@ -232,7 +249,7 @@ def ended(
             assert arguments.log and arguments.truth
             shutil.copy(run_log, arguments.log)
             TruthFile(arguments.truth, load_robot("quadruped").joint_names).close()
-            return status, SimpleNamespace(stopped="", run_time=1.0)
+            return status, SimpleNamespace(stopped="", run_time=1.0, fault=Fault(3 * status))
 
         judgement = SimpleNamespace(good=good, words="so it was", table="", figures={"far": 3})
         exhibit = replace(WALK, judge=lambda *_: judgement, plot=lambda *_: None)
@@ -251,6 +268,7 @@ def test_a_task_is_done_where_the_run_the_replay_and_the_judge_agree(capsys: Cap
     result = succeed_with_json(capsys, *ended())
     assert result["walked"] is True and result["far"] == 3
     assert "It walked. so it was" in succeed(capsys, *ended())
+    assert "; the run ended in " in succeed(capsys, *ended(status=1), status=1)
     for less in ({"status": 1}, {"good": False}, {"agrees": False}):
         assert "It did not walk as it should." in succeed(capsys, *ended(**less), status=1)
 

@@ -11,8 +11,6 @@ from ...models.robot import Robot
 from ...sim.reach import SUCCESS, tip_position
 from ...sim.robot_batch import RobotBatch
 
-LEAST = 1.0  # that a goal was commanded, or it is not judged: the end of a run cut it short [s]
-
 
 @dataclass(frozen=True)
 class Goal:
@@ -49,10 +47,9 @@ def judge_reach(ticks: np.ndarray, time: np.ndarray, tip: np.ndarray) -> list[Go
     """
     goals = []
     for place, begin, end in zip(*commanded(ticks), strict=True):
-        if end - begin >= LEAST:
-            shown = (time >= begin) & (time <= end)
-            distance = np.linalg.norm(tip[shown] - place, axis=1)
-            goals.append(_goal(place, time[shown] - begin, distance))
+        shown = (time >= begin) & (time <= end)
+        distance = np.linalg.norm(tip[shown] - place, axis=1)
+        goals.append(_goal(place, time[shown] - begin, distance))
     return goals
 
 
