@@ -30,6 +30,7 @@ def _percentages(ends: Sequence[float]) -> str:
     return "–".join(f"{100 * end:.1f}".removesuffix(".0") for end in ends)
 
 
+MANY = 6  # columns: with more, they move together
 Show = Callable[[Any], str]
 
 # What an evaluation may have measured: its name, where the figures have it, how it is shown.
@@ -97,7 +98,8 @@ def terrain_table(figures: Mapping[str, Any]) -> Table:
 def evaluation_table(evaluation: Mapping[str, Mapping[str, Any]], title: str) -> Table:
     """The figures of an evaluation, a column for each condition."""
     names, *rows = evaluation_rows(evaluation)
-    return _table([[*names[:-1], names[-1].replace(" ", "\n")], *rows], title)
+    last = names[-1].replace(" ", "\n") if len(names) > MANY else names[-1]
+    return _table([[*names[:-1], last], *rows], title)
 
 
 def _table(rows: Sequence[Sequence[str]], title: str) -> Table:
@@ -105,8 +107,8 @@ def _table(rows: Sequence[Sequence[str]], title: str) -> Table:
     names, *rows = rows
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
     # So that it fits a terminal of 80 columns.
-    narrow = 0 if len(names) > 6 else 1
-    table.padding, table.pad_edge, table.show_edge = (0, 0, 0, narrow), False, False
+    apart = 0 if len(names) > MANY else 1
+    table.padding, table.pad_edge, table.show_edge = (0, 0, 0, apart), False, False
     for index, name in enumerate(names):
         table.add_column(name, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
