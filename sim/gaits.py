@@ -124,7 +124,7 @@ BIPED = Gait(
         limited=-0.03,
     ),
     randomisation=BIPED_TRAINING,
-    evaluation_push=0.3,
+    evaluation_push=0.4,
 )
 GAITS = {"go1": GO1, "biped": BIPED}  # by robot
 

@@ -209,7 +209,7 @@ def test_a_tip_on_its_way_is_not_smoothed():
     none = np.zeros((50, 1, 1))
     recording = Recording(
         0.02, np.ones(50, bool), np.ones((50, 1), bool), none, way[:, None, None], none, none,
-        none, none, none[0], none[0, :, 0],
+        none, none, none[0], none[0, :, 0], np.zeros((50, 1), bool),
     )  # fmt: skip
     assert shown(None) == pytest.approx(way)
     assert shown(0.5)[0] < 0.28  # the mean of what comes after
