@@ -58,9 +58,11 @@ class _InWindow:
         with self.handle.lock():
             self._data.qpos[:] = session.qpos
             mujoco.mj_forward(self._model, self._data)
-            self.handle.user_scn.ngeom = 0
+            drawn = self.handle.user_scn
+            assert drawn is not None, "a window has a scene"
+            drawn.ngeom = 0
             if session.goal is not None:
-                add_goal(self.handle.user_scn, self._data, session.goal)
+                add_goal(drawn, self._data, session.goal)
         self.handle.set_texts((None, None, session.caption, None))
         self.handle.sync()
         return self.handle.is_running()

@@ -72,5 +72,4 @@ def _goals(ticks: np.ndarray, command_names: Sequence[str]) -> list[np.ndarray |
     """
     if not is_goal([name.partition(" ")[0] for name in command_names]):
         return []
-    asked = np.isfinite(ticks["action"]).any(1)
-    return [goal if there else None for goal, there in zip(ticks["command"], asked, strict=True)]
+    return [tick["command"] if np.isfinite(tick["action"]).any() else None for tick in ticks]
