@@ -61,7 +61,7 @@ class RewardWeights:
 
     near: float = 1.0
     there: float = 1.0
-    action_rate: float = -0.02
+    action_rate: float = -0.1
     speed: float = -0.005
     torque: float = -0.025
     limited: float = -0.005

@@ -177,7 +177,7 @@ def test_penalties_by_hand():
     action[0, :2] = [3.0, -4.0]
     env.step(action)
     terms = dict(zip(env.reward_names, env.reward_sums[:, 0] - before, strict=True))
-    assert terms["action_rate"] == pytest.approx(-0.02 * 25)  # 3² + 4²
+    assert terms["action_rate"] == pytest.approx(-0.1 * 25)  # 3² + 4²
     torque = env.robots.joint_torque[0]
     assert terms["torque"] == pytest.approx(-0.025 * (torque @ torque))
     # The first joint would need more than its torque to turn round; the second one gets there.
