@@ -19,8 +19,9 @@ demo-reach: .venv/sim ## an emulated arm brings its tip to seven goals: the same
 	$(BIN)/surefoot demo reach $(ARGS)
 
 pictures: .venv/sim ## the README's pictures, of a demo run anew
-	$(BIN)/surefoot demo --out demo --gif
-	cp demo/walk.png demo/walk.gif docs/
+	$(BIN)/surefoot demo --gif
+	$(BIN)/surefoot demo reach --no-video
+	cp demo/walk.png demo/walk.gif demo-reach/reach.png docs/
 
 test: .venv/dev ## the fast tests
 	$(BIN)/python -m pytest -m "not slow"
