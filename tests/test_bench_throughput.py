@@ -49,7 +49,9 @@ def test_speeds_are_medians_of_blocks_after_the_warm_up():
 def test_the_peak_of_memory_is_of_the_program_alone():
     """A session that has read much starts one that has not, by fork and exec."""
     little = "from records import peak_memory; print(peak_memory())"
-    much = f"import os, sys; x = b'x' * 2**29; os.execv(sys.executable, ['-', '-c', {little!r}])"
+    # Its first word is the virtual environment's Python, or it would be outside of it.
+    words = f"[sys.executable, '-c', {little!r}]"
+    much = f"import os, sys; x = b'x' * 2**29; os.execv(sys.executable, {words})"
     done = subprocess.run(
         [sys.executable, "-c", much], cwd=records.HERE, capture_output=True, text=True, check=True
     )
