@@ -43,7 +43,7 @@ train-walk: .venv/dev ## the policy in models/quadruped/walk.onnx
 	$(BIN)/surefoot train walk --steps 6e6 $(BEST)
 
 train-go1: .venv/dev ## the policy in models/go1/walk.onnx
-	$(BIN)/surefoot train walk --robot go1 --steps 8e6 --initial-std 0.8 --entropy-coefficient 0.002 $(BEST)
+	$(BIN)/surefoot train walk --robot go1 --steps 12e6 --initial-std 0.8 $(BEST)
 
 train-biped: .venv/dev ## the policy in models/biped/walk.onnx
 	$(BIN)/surefoot train walk --robot biped --steps 8e6 --initial-std 0.8 $(BEST)
